@@ -1,0 +1,209 @@
+"""A stage folder and the one way to fill it: units of work become numbered shards, each with its proof and
+ledger.
+
+A killed run resumes at the shard; a shard made under other settings or from other inputs is made again; a
+unit whose file is torn fails alone and is named in the manifest.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from lcl_data import files
+from lcl_data.draft import REJECTS_FOLDER, Draft, Proof, proof_of, proof_path
+from lcl_data.engine import Engine
+from schemas.documents import DOCUMENTS
+from schemas.errors import RecipeError, ShardError
+from schemas.manifest import MANIFEST, Input, Ledger, Manifest, read_manifest
+from schemas.recipe import Settings
+from schemas.versions import check
+
+_OURS = re.compile(r"^(\d{5,}(_stats)?\.(parquet|arrow|tar|json)|\.tmp-.*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What one shard is made from.
+
+    Attributes:
+        number: of the shard in the output folder.
+        name: what a person calls it: an upstream file, an input shard.
+        payload: what the shard function needs; small and picklable.
+    """
+
+    number: int
+    name: str
+    payload: Any = None
+
+
+ShardFunction = Callable[[Unit, Draft], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage folder about to be filled.
+
+    Attributes:
+        name: ingest, download, filter, dedupe or shard.
+        out: the folder.
+        settings: by which it is filled; written into the manifest and part of the digest.
+        inputs: what it reads, by digest.
+    """
+
+    name: str
+    out: Path
+    settings: dict[str, Any]
+    inputs: tuple[Input, ...]
+
+    @property
+    def digest(self) -> str:
+        """Of the settings, the inputs and the version of LCL: equal digests mean equal bytes."""
+        inputs = [source.digest for source in self.inputs]
+        return files.digest([self.name, self.settings, inputs, version("lcl")])
+
+    def finished(self) -> Manifest | None:
+        """The manifest, if the stage has run to its end under this digest and every shard came out."""
+        if not (self.out / MANIFEST).exists():
+            return None
+        manifest = read_manifest(self.out)
+        return manifest if manifest.digest == self.digest and not manifest.failed else None
+
+    def run(
+        self, function: ShardFunction, units: Sequence[Unit], engine: Engine, notes: Sequence[str] = ()
+    ) -> Manifest:
+        """Fill the folder with one shard per unit and write its manifest.
+
+        Args:
+            function: writes one shard; picklable; deterministic in (unit, settings).
+            units: with distinct numbers.
+            engine: where the function runs.
+            notes: lines for the manifest.
+
+        Returns:
+            The manifest; its `failed` names the units whose files were torn.
+
+        Raises:
+            RecipeError: the folder holds something that is not ours.
+        """
+        self.prepare()
+        todo = [unit for unit in units if proof_of(self.out, unit.number, self.digest) is None]
+        failed = {}
+        work = partial(_write_shard, function, self.out, self.digest)
+        for done, (unit, error) in enumerate(engine.run(work, todo), start=len(units) - len(todo) + 1):
+            if error:
+                failed[unit.name] = error
+            engine.progress(self.name, done, len(units))
+        return self.finish(units, failed, notes)
+
+    def prepare(self) -> None:
+        """Make the folder ready: ours or empty, without half-written files and without an outdated
+        manifest.
+        """
+        refuse_foreign(self.out)
+        for folder in (self.out, self.out / REJECTS_FOLDER):
+            folder.mkdir(parents=True, exist_ok=True)
+            files.sweep(folder)
+        (self.out / MANIFEST).unlink(missing_ok=True)
+
+    def finish(self, units: Sequence[Unit], failed: dict[str, str], notes: Sequence[str] = ()) -> Manifest:
+        """Add up the proofs of all units, drop shards of an earlier run that no unit made, write the
+        manifest.
+        """
+        proofs = {unit.number: proof_of(self.out, unit.number, self.digest) for unit in units}
+        made = {number: proof for number, proof in sorted(proofs.items()) if proof}
+        ledger = Ledger()
+        for proof in made.values():
+            ledger.add(proof.ledger)
+        _drop_leftovers(self.out, made)
+        manifest = Manifest(
+            stage=self.name,
+            digest=self.digest,
+            settings=self.settings,
+            inputs=list(self.inputs),
+            shards=[shard for proof in made.values() for shard in proof.shards],
+            ledger=ledger.sorted(),
+            failed=dict(sorted(failed.items())),
+            notes=[*notes, *(note for proof in made.values() for note in proof.notes)],
+        )
+        files.write(
+            self.out / MANIFEST, manifest.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
+        )
+        return manifest
+
+
+def settings_of(step: Settings) -> dict[str, Any]:
+    """A step's settings as they enter manifest and digest."""
+    return step.model_dump(mode="json")
+
+
+def input_of(name: str, folder: Path) -> Input:
+    """An earlier stage's folder as an input: its digest is that of its manifest."""
+    read_manifest(folder)
+    return Input(name=name, digest=files.sha256(folder / MANIFEST))
+
+
+def document_units(folder: Path) -> list[Unit]:
+    """One unit per document shard of a stage folder; the payload is its path."""
+    shards = [shard.name for shard in read_manifest(folder).shards if shard.name.endswith(".parquet")]
+    return [Unit(int(name.split(".")[0]), name, folder / name) for name in shards]
+
+
+def open_documents(path: Path) -> pq.ParquetFile:
+    """Open a document shard, its contract checked; read it with `iter_batches`.
+
+    Raises:
+        ShardError: torn, foreign or of a newer version.
+    """
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, ValueError) as error:
+        raise ShardError(
+            f"{path}: not a whole Parquet file ({error}); run the stage that wrote it again"
+        ) from error
+    check(file.schema_arrow.metadata, DOCUMENTS, path)
+    return file
+
+
+def refuse_foreign(out: Path) -> None:
+    """Refuse to write into a folder that holds what LCL did not write.
+
+    Raises:
+        RecipeError: naming a file that is in the way.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise RecipeError(f"{out}: is a file; name a folder")
+    if (out / REJECTS_FOLDER).is_dir() or (out / MANIFEST).exists():
+        return
+    for path in out.iterdir():
+        if not _OURS.match(path.name):
+            raise RecipeError(f"{out}: holds '{path.name}', which no stage wrote; name a new or empty folder")
+
+
+def _write_shard(function: ShardFunction, out: Path, digest: str, unit: Unit) -> str | None:
+    draft = Draft(out, unit.number, digest)
+    try:
+        function(unit, draft)
+        draft.commit()
+    except ShardError as error:
+        draft.discard()
+        return str(error)
+    return None
+
+
+def _drop_leftovers(out: Path, made: dict[int, Proof]) -> None:
+    keep = {shard.name for proof in made.values() for shard in proof.shards}
+    for path in out.iterdir():
+        if _OURS.match(path.name) and path.name not in keep:
+            path.unlink()
+    proofs = {proof_path(out, number) for number in made}
+    for path in (out / REJECTS_FOLDER).glob("*.parquet"):
+        if path not in proofs:
+            path.unlink()

@@ -1,0 +1,213 @@
+"""Documents into fixed rows under two budgets, tokens and images, so that almost no position is padding.
+
+The packer sees sizes only: its state is a short list of numbers, which makes exact resume cheap; the loader keeps
+the content. Too long documents are cut into parts first: nothing is dropped, at the price of parts without their past.
+"""
+
+from bisect import insort
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from lcl_train.specials import SpecialTokens
+from schemas.errors import RecipeError
+
+
+class PackSettings(BaseModel):
+    """The budgets of a row and how far ahead the packer looks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    row_tokens: int = Field(2048, ge=8, description="language-model positions of a row")
+    row_images: int = Field(24, ge=1, description="images a row may hold")
+    lookahead: int = Field(512, ge=1, description="documents (or parts) to choose from when a row is filled")
+    slack: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="share of a row given up to cut a long document beside an image, not in text",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A document, or one part of a document longer than a row.
+
+    Attributes:
+        tokens: int32 [n], begins with sot, one image-position token per image.
+        images: the part's images, as a slice of the document's images in the order of `tokens` before the cut.
+    """
+
+    tokens: NDArray[np.int32]
+    images: slice
+
+
+class Piece(NamedTuple):
+    """What the packer knows of a part: whose it is, and its sizes (tokens after expansion of the images)."""
+
+    document: int
+    part: int
+    tokens: int
+    images: int
+
+
+@dataclass(slots=True)
+class PackStats:
+    """What the rows popped so far hold against what they could hold."""
+
+    rows: int = 0
+    pieces: int = 0
+    tokens: int = 0
+    images: int = 0
+    token_budget: int = 0
+    image_budget: int = 0
+
+    @property
+    def fill(self) -> float:
+        """Share of token positions that are no padding, 0-1."""
+        return self.tokens / max(self.token_budget, 1)
+
+    @property
+    def image_fill(self) -> float:
+        """Share of the image budget in use, 0-1."""
+        return self.images / max(self.image_budget, 1)
+
+
+def expanded_length(tokens: NDArray[np.int32], specials: SpecialTokens, slots: int) -> int:
+    """Positions the language model sees once each image token is `<BoI>`, `slots` visual slots, `<EoI>`."""
+    return len(tokens) + int(np.count_nonzero(tokens == specials.image)) * (slots + 1)
+
+
+def split(
+    tokens: NDArray[np.int32], specials: SpecialTokens, slots: int, settings: PackSettings
+) -> list[Part]:
+    """Cut a placed document into parts that fit a row; a document that fits is one part.
+
+    A cut falls beside an image where that costs at most `settings.slack` of the row, else between two tokens of text,
+    never inside an image. Every part restarts with sot; only the last one ends with eot; each other token is in one part.
+
+    Args:
+        tokens: int32 [n] starting with sot, one image-position token per image.
+        specials: the ids.
+        slots: visual slots of an image (the model's N).
+        settings: the budgets.
+
+    Raises:
+        RecipeError: if an image with sot and eot does not fit a row at all.
+    """
+    if settings.row_tokens < slots + 4:
+        raise RecipeError(
+            f"row_tokens {settings.row_tokens}: an image takes {slots + 4}; raise it to that or more"
+        )
+    is_image = tokens == specials.image
+    cuts = list(_cuts(is_image, slots, settings))
+    seen = np.concatenate([[0], np.cumsum(is_image)])
+    sot = np.array([specials.sot], np.int32)
+    return [
+        Part(
+            tokens if stop - start == len(tokens) else np.concatenate([sot, tokens[max(start, 1) : stop]]),
+            slice(int(seen[start]), int(seen[stop])),
+        )
+        for start, stop in pairwise(cuts)
+    ]
+
+
+def _cuts(is_image: NDArray[np.bool_], slots: int, settings: PackSettings) -> Iterator[int]:
+    """0, the places where a new part begins, and the length of the document."""
+    length = np.concatenate([[0], np.cumsum(np.where(is_image, slots + 2, 1))])
+    images = np.concatenate([[0], np.cumsum(is_image)])
+    beside = np.flatnonzero(is_image[:-1] | is_image[1:]) + 1
+    end, n = 0, len(is_image)
+    yield 0
+    while end < n:
+        start = end
+        budget = settings.row_tokens - (start > 0)  # later parts get a sot of their own
+        fits = int(np.searchsorted(length, length[start] + budget, "right")) - 1
+        end = min(fits, int(np.searchsorted(images, images[start] + settings.row_images, "right")) - 1)
+        if end < n:
+            near = beside[(beside <= end) & (beside > start + 1)]
+            if len(near) and length[end] - length[near[-1]] <= settings.slack * settings.row_tokens:
+                end = int(near[-1])
+            end -= end == n - 1  # an end-of-text alone is no part
+        yield end
+
+
+class Packer:
+    """Best-fit decreasing over a look-ahead buffer, with state for exact resume.
+
+    Push pieces until `is_full`, then pop rows; at the end of the data pop until empty. A row starts with the piece that
+    waited longest, so that none starves and the shuffled order is roughly kept; the largest pieces that fit follow.
+    """
+
+    def __init__(self, settings: PackSettings) -> None:
+        self.settings = settings
+        self.stats = PackStats()
+        self._waiting: list[tuple[int, int, Piece]] = []  # sorted by (-tokens, arrival)
+        self._arrivals = 0
+
+    def __len__(self) -> int:
+        """Pieces waiting."""
+        return len(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the look-ahead is reached: time to pop a row."""
+        return len(self._waiting) >= self.settings.lookahead
+
+    def push(self, piece: Piece) -> None:
+        """Let a piece wait for its row.
+
+        Raises:
+            RecipeError: if it fits no row (cut the document with `split` first).
+        """
+        if piece.tokens > self.settings.row_tokens or piece.images > self.settings.row_images:
+            raise RecipeError(f"{piece}: larger than a row of {self.settings}; split the document first")
+        insort(self._waiting, (-piece.tokens, self._arrivals, piece))
+        self._arrivals += 1
+
+    def pop(self) -> list[Piece]:
+        """The next row, from the pieces that wait.
+
+        Raises:
+            IndexError: if none waits.
+        """
+        oldest = min(range(len(self._waiting)), key=lambda place: self._waiting[place][1], default=0)
+        row = [self._waiting.pop(oldest)[2]]
+        tokens, images = self.settings.row_tokens - row[0].tokens, self.settings.row_images - row[0].images
+        rest = []
+        for entry in self._waiting:  # largest first: one that does not fit now fits no later either
+            piece = entry[2]
+            if piece.tokens <= tokens and piece.images <= images:
+                row.append(piece)
+                tokens, images = tokens - piece.tokens, images - piece.images
+            else:
+                rest.append(entry)
+        self._waiting = rest
+        self._count(row)
+        return row
+
+    def _count(self, row: list[Piece]) -> None:
+        self.stats.rows += 1
+        self.stats.pieces += len(row)
+        self.stats.tokens += sum(piece.tokens for piece in row)
+        self.stats.images += sum(piece.images for piece in row)
+        self.stats.token_budget += self.settings.row_tokens
+        self.stats.image_budget += self.settings.row_images
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides the next rows, as JSON values."""
+        waiting = sorted(self._waiting, key=lambda entry: entry[1])
+        stats = {name: getattr(self.stats, name) for name in PackStats.__slots__}
+        return {"waiting": [list(entry[2]) for entry in waiting], "stats": stats}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on exactly where `state_dict` was taken."""
+        self._waiting, self._arrivals = [], 0
+        for numbers in state["waiting"]:
+            self.push(Piece(*numbers))
+        self.stats = PackStats(**state["stats"])

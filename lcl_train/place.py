@@ -1,0 +1,47 @@
+"""Where an image stands: before or after the text it belongs to, by a fair coin that falls anew every epoch.
+
+The paper's rule: seen before its text an image is context to describe from; seen after it, it is what the text predicts.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BEFORE, _STAYS, _AFTER = 0, 1, 2
+
+
+def toss(seed: int, epoch: int, document: str, images: int) -> NDArray[np.bool_]:
+    """One fair coin per image of a document, True for before: the same for the same (seed, epoch, document)."""
+    digest = blake2b(f"{seed}/{epoch}/{document}".encode(), digest_size=8).digest()
+    return np.random.default_rng(int.from_bytes(digest, "little")).random(images) < 0.5
+
+
+def place(
+    tokens: NDArray[np.int32],
+    anchors: Sequence[tuple[int, int] | None],
+    coin: NDArray[np.bool_],
+    image: int,
+) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """Move every anchored image before the first or after the last token of its text.
+
+    Images of one text on one side keep their order; an image with no anchor, or an empty one, stays where it is.
+
+    Args:
+        tokens: int32 [n], one image-position token per image.
+        anchors: per image the span [start, end) in `tokens` of its text, or None.
+        coin: per image, True for before its text.
+        image: the id of the image-position token.
+
+    Returns:
+        The tokens in their new order, and for each image token in it the number of that image in the old order.
+    """
+    key = np.arange(len(tokens)) * 3 + _STAYS
+    places = np.flatnonzero(tokens == image)
+    for at, anchor, before in zip(places, anchors, coin, strict=True):
+        if anchor is not None and anchor[0] < anchor[1]:
+            key[at] = anchor[0] * 3 + _BEFORE if before else (anchor[1] - 1) * 3 + _AFTER
+    order = np.argsort(key, kind="stable")
+    moved = tokens[order]
+    return moved, np.searchsorted(places, order[moved == image])

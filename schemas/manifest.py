@@ -1,0 +1,122 @@
+"""manifest.json of a stage folder: what was made, from what, by which settings, and the ledger.
+
+The law: read = kept + rejected, for every kind a stage counts (documents, images, and files where it reads
+foreign ones).
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from schemas.errors import ShardError
+
+MANIFEST = "manifest.json"
+VERSION = 1
+
+
+class Count(BaseModel):
+    """How many of one kind were read, kept, and rejected under each reason."""
+
+    model_config = ConfigDict(extra="forbid")
+    read: int = 0
+    kept: int = 0
+    rejected: dict[str, int] = Field(default_factory=dict)
+
+    def reject(self, reason: str, count: int = 1) -> None:
+        """Count a rejection (of something already counted as read)."""
+        self.rejected[reason] = self.rejected.get(reason, 0) + count
+
+    def add(self, other: "Count") -> None:
+        """Add another count to this one."""
+        self.read += other.read
+        self.kept += other.kept
+        for reason, count in other.rejected.items():
+            self.reject(reason, count)
+
+    @property
+    def balances(self) -> bool:
+        """Whether read = kept + rejected."""
+        return self.read == self.kept + sum(self.rejected.values())
+
+
+class Ledger(BaseModel):
+    """The counts of a stage or of one of its shards."""
+
+    model_config = ConfigDict(extra="forbid")
+    documents: Count = Field(default_factory=Count)
+    images: Count = Field(default_factory=Count)
+    files: Count | None = None
+
+    def add(self, other: "Ledger") -> None:
+        """Add another ledger to this one."""
+        self.documents.add(other.documents)
+        self.images.add(other.images)
+        if other.files:
+            self.files = self.files or Count()
+            self.files.add(other.files)
+
+    def sorted(self) -> "Ledger":
+        """The same ledger with its reasons in alphabetical order, so that equal ledgers are equal bytes."""
+        counts = {kind: count for kind, count in self if count is not None}
+        for count in counts.values():
+            count.rejected = dict(sorted(count.rejected.items()))
+        return Ledger(**counts)
+
+
+class Shard(BaseModel):
+    """One file of the stage folder."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    rows: int
+    nbytes: int
+    sha256: str
+
+
+class Input(BaseModel):
+    """A folder or file that the stage read, and the digest of what it held then."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    digest: str
+
+
+class Manifest(BaseModel):
+    """The whole of manifest.json. It holds no time, host or absolute path: equal work gives equal bytes."""
+
+    model_config = ConfigDict(extra="forbid")
+    version: int = VERSION
+    stage: str
+    digest: str  # of settings and inputs: a stage with an equal digest need not run again
+    settings: dict[str, Any]
+    inputs: list[Input]
+    shards: list[Shard]
+    ledger: Ledger
+    failed: dict[str, str] = Field(default_factory=dict)  # shard or input file: why
+    notes: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _known_version(self) -> Self:
+        if self.version > VERSION:
+            raise ValueError(
+                f"manifest of version {self.version}, this LCL reads up to {VERSION}; upgrade lcl"
+            )
+        return self
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a stage folder.
+
+    Raises:
+        ShardError: there is none, or it is not one of ours.
+    """
+    path = folder / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ShardError(
+            f"{folder}: no {MANIFEST}; the stage has not finished: run it again to complete it"
+        ) from None
+    except ValidationError as error:
+        raise ShardError(f"{path}: not a manifest of LCL: {error}") from error

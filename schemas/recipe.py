@@ -1,0 +1,33 @@
+"""A recipe: the whole road as data. Sections are checked against the classes they name by
+`pipelines.recipes`.
+
+Settings live with the code that reads them; this room only says which sections there are, so that it needs
+to know nobody. A section that is absent is a stage that does not run.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Section = dict[str, Any]
+Member = str | dict[str, Section | None]  # `same_url`, or `text_length: {min_words: 10}`
+
+
+class Settings(BaseModel):
+    """What every step is: its own settings, frozen, with a misspelt name refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Recipe(Settings):
+    """The sections of a recipe file, in the order in which their stages run."""
+
+    name: str = Field(description="name of the corpus or experiment; part of no digest")
+    seed: int = Field(0, description="seed of everything random in all stages")
+    ingest: Section | None = Field(None, description="format, src and the source's own settings")
+    download: Section | None = Field(None, description="settings of `lcl download`")
+    filters: list[Member] | None = Field(None, description="filters, in the order in which they cut")
+    dedupe: list[Member] | None = Field(None, description="rules, in the order in which they cut")
+    shard: Section | None = Field(None, description="tokenizer and containers of the training shards")
+    train: Section | None = Field(None, description="preset and settings of the trainer")
+    evals: list[Member] | None = Field(None, description="evals of the trained encoder")
