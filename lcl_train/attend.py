@@ -1,14 +1,15 @@
 """Causal attention inside each document of a flat, packed batch: no token sees another document.
 
-`varlen_attn` on CUDA in half precision; elsewhere one fused call per document, which skips all work across documents
-(measured 3.7x faster than a dense mask on a CPU with 8 documents in 2,048 positions).
+`varlen_attn` on CUDA in half precision; elsewhere one fused call per document, which skips all work across
+documents (measured 3.7x faster than a dense mask on a CPU with 8 documents in 2,048 positions).
 """
 
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Lengths of the documents in a flat batch, on the host for splitting and on the device for varlen kernels.
+    """Lengths of the documents in a flat batch: on the host for splitting, on the device for varlen kernels.
 
     Attributes:
         lengths: tokens of each document.
@@ -56,25 +57,25 @@ def attend(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
     """
     if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16) and (varlen := _varlen()) is not None:
         longest = max(segments.lengths)
-        return varlen(q, k, v, segments.bounds, segments.bounds, longest, longest)
-    return torch.cat(
-        [_causal(*document) for document in zip(*(x.split(segments.lengths) for x in (q, k, v)))]
-    )
+        attended: Tensor = varlen(q, k, v, segments.bounds, segments.bounds, longest, longest)
+        return attended
+    documents = zip(*(torch.split(x, list(segments.lengths)) for x in (q, k, v)), strict=True)
+    return torch.cat([_causal(*document) for document in documents])
 
 
 def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """One document: [t, heads, head_width]."""
-    heads_first = [x.transpose(0, 1).unsqueeze(0) for x in (q, k, v)]
-    return scaled_dot_product_attention(*heads_first, is_causal=True).squeeze(0).transpose(0, 1)
+    q, k, v = (x.transpose(0, 1).unsqueeze(0) for x in (q, k, v))
+    return scaled_dot_product_attention(q, k, v, is_causal=True).squeeze(0).transpose(0, 1)
 
 
 @lru_cache(maxsize=1)
-def _varlen() -> Callable[..., Tensor] | None:
+def _varlen() -> Callable[..., Any] | None:
     """`varlen_attn` made causal, or None where this torch has none (before 2.10)."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return None
     windowed = "window_size" in inspect.signature(varlen_attn).parameters  # is_causal in the first releases
-    causal = {"window_size": (-1, 0)} if windowed else {"is_causal": True}
-    return lambda *arguments: varlen_attn(*arguments, **causal)
+    causal: dict[str, Any] = {"window_size": (-1, 0)} if windowed else {"is_causal": True}
+    return partial(varlen_attn, **causal)

@@ -1,11 +1,12 @@
-"""Packed rows to a `Batch`: flat tokens, and every index the model needs, computed here in the loader's workers.
+"""Packed rows to a `Batch`: flat tokens, and every index the model needs, computed in the loader's workers.
 
 The model then only copies and selects by index: no boolean masks, no host synchronisation inside a step.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,12 @@ from schemas.errors import RecipeError
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A document or part in its row: int32 tokens [n], one per image, and its images' content hashes in that order."""
+    """A document or part in its row.
+
+    Attributes:
+        tokens: int32 [n], one image-position token per image.
+        image_keys: its images' content hashes (hex), in the order of their tokens.
+    """
 
     tokens: NDArray[np.int32]
     image_keys: Sequence[str]
@@ -27,7 +33,9 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows laid end to end: T positions, N images of S visual slots, P contrastive pairs, L targets (int64 unless said).
+    """Rows laid end to end: T positions, N images of S visual slots, P contrastive pairs, L targets.
+
+    Tensors are int64 unless said otherwise.
 
     Attributes:
         tokens: [T] ids; visual slots hold the image id, the ends of rows the padding id.
@@ -59,21 +67,17 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device, without waiting for the copy."""
-        moved = {
-            field.name: value.to(device, non_blocking=True)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), (Tensor, Segments))
-        }
-        return replace(self, **moved)
+        return self._each(lambda value: value.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory; `torch.utils.data.DataLoader` calls this."""
-        pinned = {
-            field.name: value.pin_memory()
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), (Tensor, Segments))
-        }
-        return replace(self, **pinned)
+        return self._each(lambda value: value.pin_memory())
+
+    def _each(self, change: Callable[[Any], Any]) -> "Batch":
+        """The batch with every tensor changed."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {name: change(value) for name, value in values.items() if not isinstance(value, int)}
+        return Batch(**{**values, **changed})
 
 
 def expand(tokens: NDArray[np.int32], specials: SpecialTokens, slots: int) -> NDArray[np.int64]:
@@ -163,6 +167,6 @@ def _has_context(
 def _targets(
     tokens: NDArray[np.int64], positions: NDArray[np.int64], specials: SpecialTokens
 ) -> NDArray[np.int64]:
-    """Flat places of the tokens to predict: no first of a document, no visual slot, `<EoI>`, sot or padding."""
+    """Flat places of the tokens to predict: no visual slot, `<EoI>`, sot, padding or first of a document."""
     unpredicted = [specials.image, specials.eoi, specials.sot, specials.pad]
     return np.flatnonzero((positions > 0) & ~np.isin(tokens, unpredicted))

@@ -1,7 +1,7 @@
 """Documents into fixed rows under two budgets, tokens and images, so that almost no position is padding.
 
-The packer sees sizes only: its state is a short list of numbers, which makes exact resume cheap; the loader keeps
-the content. Too long documents are cut into parts first: nothing is dropped, at the price of parts without their past.
+The packer sees sizes only, so its state is a short list of numbers and exact resume is cheap. Too long
+documents are cut into parts first: nothing is dropped, at the price of parts that have lost their past.
 """
 
 from bisect import insort
@@ -40,7 +40,7 @@ class Part:
 
     Attributes:
         tokens: int32 [n], begins with sot, one image-position token per image.
-        images: the part's images, as a slice of the document's images in the order of `tokens` before the cut.
+        images: the part's images, as a slice of the document's images in the order of its tokens.
     """
 
     tokens: NDArray[np.int32]
@@ -88,8 +88,9 @@ def split(
 ) -> list[Part]:
     """Cut a placed document into parts that fit a row; a document that fits is one part.
 
-    A cut falls beside an image where that costs at most `settings.slack` of the row, else between two tokens of text,
-    never inside an image. Every part restarts with sot; only the last one ends with eot; each other token is in one part.
+    A cut falls beside an image where that costs at most `settings.slack` of the row, else between two tokens
+    of text, never inside an image. Every part restarts with sot, the last one ends with eot; each other token
+    is in exactly one part.
 
     Args:
         tokens: int32 [n] starting with sot, one image-position token per image.
@@ -140,8 +141,9 @@ def _cuts(is_image: NDArray[np.bool_], slots: int, settings: PackSettings) -> It
 class Packer:
     """Best-fit decreasing over a look-ahead buffer, with state for exact resume.
 
-    Push pieces until `is_full`, then pop rows; at the end of the data pop until empty. A row starts with the piece that
-    waited longest, so that none starves and the shuffled order is roughly kept; the largest pieces that fit follow.
+    Push pieces until `is_full`, then pop rows; at the end of the data pop until empty. A row starts with the
+    piece that waited longest, so that none starves and the shuffled order roughly stays; the largest that fit
+    follow.
     """
 
     def __init__(self, settings: PackSettings) -> None:

@@ -1,6 +1,6 @@
 """Where an image stands: before or after the text it belongs to, by a fair coin that falls anew every epoch.
 
-The paper's rule: seen before its text an image is context to describe from; seen after it, it is what the text predicts.
+Before its text an image helps to predict it (generation); after it, the text predicts the image (contrast).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _BEFORE, _STAYS, _AFTER = 0, 1, 2
 
 
 def toss(seed: int, epoch: int, document: str, images: int) -> NDArray[np.bool_]:
-    """One fair coin per image of a document, True for before: the same for the same (seed, epoch, document)."""
+    """A fair coin per image of a document, True for before; it depends on (seed, epoch, document) only."""
     digest = blake2b(f"{seed}/{epoch}/{document}".encode(), digest_size=8).digest()
     return np.random.default_rng(int.from_bytes(digest, "little")).random(images) < 0.5
 
@@ -26,7 +26,7 @@ def place(
 ) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
     """Move every anchored image before the first or after the last token of its text.
 
-    Images of one text on one side keep their order; an image with no anchor, or an empty one, stays where it is.
+    Images of one text on one side keep their order; an image without an anchor, or with an empty one, stays.
 
     Args:
         tokens: int32 [n], one image-position token per image.
@@ -35,7 +35,7 @@ def place(
         image: the id of the image-position token.
 
     Returns:
-        The tokens in their new order, and for each image token in it the number of that image in the old order.
+        The tokens in their new order, and for each image token in it that image's number in the old order.
     """
     key = np.arange(len(tokens)) * 3 + _STAYS
     places = np.flatnonzero(tokens == image)
