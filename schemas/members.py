@@ -9,9 +9,8 @@ import importlib
 import pkgutil
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from schemas.errors import RecipeError
+from schemas.overrides import settle
 from schemas.recipe import Member, Settings
 
 T = TypeVar("T", bound=Settings)
@@ -62,11 +61,7 @@ def build(package: str, member: Member, kind: type[T]) -> T:
     if len(entry) != 1:
         raise RecipeError(f"{package}: one name per list entry, found {', '.join(entry) or 'none'}")
     ((name, settings),) = entry.items()
-    try:
-        return find(package, name, kind)(**(settings or {}))
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise RecipeError(f"{name}: {wrong}") from error
+    return settle(find(package, name, kind), settings or {}, name)
 
 
 def key(member: Settings) -> str:

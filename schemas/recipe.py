@@ -19,10 +19,18 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class EvalSection(Settings):
+    """What the trained encoder is tried on."""
+
+    data: str = Field(description="folder of classes: train/<class>/*.jpg and val/<class>/*.jpg")
+    use: list[Member] = Field(["knn", "linear_probe"], description="evals and their settings")
+
+
 class Recipe(Settings):
     """The sections of a recipe file, in the order in which their stages run."""
 
     name: str = Field(description="name of the corpus or experiment; part of no digest")
+    work: str = Field("", description="folder of all stages; runs/<name> if empty")
     seed: int = Field(0, description="seed of everything random in all stages")
     ingest: Section | None = Field(None, description="format, src and the source's own settings")
     download: Section | None = Field(None, description="settings of `lcl download`")
@@ -30,4 +38,4 @@ class Recipe(Settings):
     dedupe: list[Member] | None = Field(None, description="rules, in the order in which they cut")
     shard: Section | None = Field(None, description="tokenizer and containers of the training shards")
     train: Section | None = Field(None, description="preset and settings of the trainer")
-    evals: list[Member] | None = Field(None, description="evals of the trained encoder")
+    eval: EvalSection | None = Field(None, description="evals of the trained encoder")

@@ -1,0 +1,298 @@
+"""The `lcl` command: each command parses, calls one function and shows what it returned.
+
+Everything heavy is imported inside the command that needs it, so that `lcl --help` answers at once.
+Exit codes: 0 done; 1 done, but some shards failed (named; the rest is complete); 2 wrong usage or recipe.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import CheckpointError, LclError, RecipeError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="""From dumps of interleaved image-text documents to a pre-trained vision encoder.
+
+    The road: ingest, download, filter, dedupe, shard, train, eval. Every stage reads folders and fills a folder:
+    shards, a manifest with its ledger (read = kept + rejected), and a table of what it rejected and why.
+    A killed command is simply run again: it goes on at the shard it was writing.
+
+    First time here? `lcl demo` walks the whole road in about three minutes, offline.""",
+)
+tokenizer = typer.Typer(no_args_is_help=True, help="Train a tokenizer on your own documents.")
+app.add_typer(tokenizer, name="tokenizer")
+
+Documents = Annotated[Path, typer.Argument(help="Stage folder with documents (of ingest, filter or dedupe).")]
+Out = Annotated[
+    Path, typer.Argument(help="Folder to fill; new, empty, or of an earlier run of this command.")
+]
+Images = Annotated[Path | None, typer.Option("--images", help="Image store: OUT of `lcl download`.")]
+Workers = Annotated[int, typer.Option("--workers", "-w", help="Processes; 0 means one per core.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout at the end.")]
+Set = Annotated[
+    list[str], typer.Option("--set", help="A setting, as name.of.setting=value; may be repeated.")
+]
+Members = Annotated[
+    list[str],
+    typer.Option("--use", "-u", help="A member and its settings, as name or 'name: {a: b}'; repeat."),
+]
+
+
+@app.command()
+def ingest(
+    format: Annotated[str, typer.Argument(help="Of the source: mmc4 or obelics.")],
+    src: Annotated[Path, typer.Argument(help="File or folder of the dump, as it was published.")],
+    out: Out,
+    workers: Workers = 0,
+    settings: Set = [],  # noqa: B006 - typer copies it
+    as_json: Json = False,
+) -> None:
+    """Turn a source dump into documents. Nothing upstream is lost; what cannot be read is counted and named.
+
+    Example: lcl ingest mmc4 downloads/mmc4/ work/documents
+    """
+    from lcl_data.ingest import Ingest
+    from lcl_data.ingest import ingest as run
+    from schemas.overrides import nested, settle
+
+    console, engine = _start(workers, as_json)
+    step = settle(Ingest, {"format": format, **nested(settings)})
+    raise typer.Exit(console.manifest(run(src, out, step, engine)))
+
+
+@app.command()
+def download(
+    docs: Documents,
+    out: Out,
+    retry_failed: Annotated[
+        bool, typer.Option(help="Fetch again only what failed and may yet succeed.")
+    ] = False,
+    backend: Annotated[str, typer.Option(help="lcl, or img2dataset (needs the extra of that name).")] = "lcl",
+    allow_private: Annotated[bool, typer.Option(help="Permit private and loopback addresses.")] = False,
+    workers: Workers = 0,
+    settings: Set = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Fetch the pictures of documents into an image store (img2dataset's layout). Every distinct URL once.
+
+    Example: lcl download work/documents work/images --set fetch.per_host=8 --set picture.short_side=256
+    """
+    from lcl_data.download import Download
+    from lcl_data.download import download as run
+    from schemas.overrides import laid_over, nested, settle
+
+    console, engine = _start(workers, as_json)
+    flags = {"backend": backend, **({"fetch": {"allow_private": True}} if allow_private else {})}
+    step = settle(Download, laid_over(flags, nested(settings)))
+    raise typer.Exit(console.manifest(run(docs, out, step, engine, retry_failed=retry_failed)))
+
+
+@app.command("filter")
+def filter_(
+    docs: Documents,
+    out: Out,
+    use: Members = [],  # noqa: B006
+    images: Images = None,
+    workers: Workers = 0,
+    as_json: Json = False,
+) -> None:
+    """Cut documents and pictures by filters, in the order given; with --images, attach what the store measured.
+
+    Example: lcl filter work/documents work/filtered --images work/images -u 'image_size: {min_side_px: 150}' -u image_aspect
+    """
+    from lcl_data.filter import filter_documents
+    from lcl_data.filters import Filter
+    from pipelines.recipes import members
+
+    console, engine = _start(workers, as_json)
+    filters = members("lcl_data.filters", use, Filter)
+    raise typer.Exit(console.manifest(filter_documents(docs, out, filters, engine, images=images)))
+
+
+@app.command()
+def dedupe(
+    docs: Documents,
+    out: Out,
+    use: Members = ["exact_document", "same_url", "same_image_bytes"],  # noqa: B006
+    workers: Workers = 0,
+    as_json: Json = False,
+) -> None:
+    """Drop copies over the whole corpus, rule by rule; every decision is written as a table beside the result.
+
+    Example: lcl dedupe work/filtered work/deduplicated -u exact_document -u 'same_url: {keep: last}'
+    """
+    from lcl_data.dedupe import Rule
+    from lcl_data.deduplicate import deduplicate
+    from pipelines.recipes import members
+
+    console, engine = _start(workers, as_json)
+    rules = members("lcl_data.dedupe", use, Rule)
+    raise typer.Exit(console.manifest(deduplicate(docs, out, rules, engine)))
+
+
+@app.command()
+def shard(
+    docs: Documents,
+    images: Annotated[Path, typer.Argument(help="Image store: OUT of `lcl download`.")],
+    out: Out,
+    workers: Workers = 0,
+    settings: Set = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Tokenize documents and write training shards (Arrow and/or WebDataset), one token per picture.
+
+    Example: lcl shard work/deduplicated work/images work/shards --set tokenizer=clip --set 'containers=[arrow]'
+    """
+    from lcl_data.shard import Shard
+    from lcl_data.shard import shard as run
+    from schemas.overrides import nested, settle
+
+    console, engine = _start(workers, as_json)
+    raise typer.Exit(console.manifest(run(docs, images, out, settle(Shard, nested(settings)), engine)))
+
+
+@tokenizer.command("train")
+def tokenizer_train(
+    docs: Documents,
+    out: Annotated[Path, typer.Argument(help="The tokenizer.json to write.")],
+    vocab_size: Annotated[int, typer.Option(help="Tokens of text; the special ones come on top.")] = 32768,
+) -> None:
+    """Train a byte-level BPE tokenizer on the text of documents.
+
+    Example: lcl tokenizer train work/deduplicated tokenizer.json --vocab-size 16384
+    """
+    from lcl_data.tokenizer import train as run
+
+    run(docs, out, vocab_size)
+
+
+@app.command()
+def inspect(
+    path: Annotated[
+        Path, typer.Argument(help="Any folder of ours: documents, store, shards, run, or a work folder.")
+    ],
+    id: Annotated[str, typer.Option("--id", help="Show this one document in reading order.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Show what is in a folder: counts, columns, ledger; or one document in reading order.
+
+    Example: lcl inspect work/filtered --id 5f1c
+    """
+    from pipelines.inspection import inspect as run
+
+    console, _ = _start(1, as_json)
+    run(path, id, console)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="A stage folder, or a folder of stage folders.")],
+    as_json: Json = False,
+) -> None:
+    """Prove that nothing was lost: schema, checksums, and read = kept + rejected in and between all stages."""
+    from lcl_data.verify import verify as run
+
+    console, _ = _start(1, as_json)
+    report = run(path)
+    console.verification(report)
+    raise typer.Exit(1 if report.problems else 0)
+
+
+@app.command()
+def train(
+    shards: Annotated[Path, typer.Argument(help="Training shards: OUT of `lcl shard`.")],
+    out: Out,
+    preset: Annotated[str, typer.Option(help="nano, tiny, small, base or base32.")] = "nano",
+    objective: Annotated[str, typer.Option(help="What is optimised; lcl is the paper's.")] = "lcl",
+    resume: Annotated[str, typer.Option(help="auto, never, or a checkpoint folder.")] = "auto",
+    settings: Set = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Pre-train a vision encoder on shards. Kill it at any time: the same command resumes at the last checkpoint.
+
+    Example: lcl train work/shards work/run --preset nano --set steps=500 --set optimizer.lr=1e-3
+    """
+    from pipelines.train import train as run
+
+    console, _ = _start(1, as_json)
+    run(shards, out, {"preset": preset, "objective": objective}, settings, resume, console)
+
+
+@app.command("eval")
+def eval_(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a run, or one checkpoint in it.")],
+    data: Annotated[
+        Path, typer.Argument(help="Folder of classes: train/<class>/*.jpg and val/<class>/*.jpg.")
+    ],
+    out: Out,
+    use: Members = ["knn", "linear_probe"],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Probe a frozen encoder, always beside the same network at random initialisation.
+
+    Example: lcl eval work/run scenes/ work/eval -u knn -u linear_probe
+    """
+    from pipelines.train import evaluate as run
+
+    console, _ = _start(1, as_json)
+    run(checkpoint, data, out, use, console)
+
+
+@app.command()
+def run(
+    recipe: Annotated[
+        Path, typer.Argument(help="A YAML recipe, or the name of one of ours: mmc4, obelics, demo.")
+    ],
+    workers: Workers = 0,
+    settings: Set = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Walk the whole road of a recipe; stages whose settings and inputs have not changed are skipped.
+
+    Example: lcl run mmc4 --set ingest.src=downloads/mmc4 --set work=work --workers 16
+    """
+    from pipelines.road import walk
+
+    console, engine = _start(workers, as_json)
+    raise typer.Exit(walk(recipe, settings, engine, console))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder for everything the demo makes.")] = Path("demo"),
+    workers: Workers = 0,
+    as_json: Json = False,
+) -> None:
+    """The whole road in about three minutes on two cores, offline, on a corpus the demo draws itself."""
+    from pipelines.demo import demo as run
+
+    console, engine = _start(workers, as_json)
+    raise typer.Exit(run(out, engine, console))
+
+
+def _start(workers: int, as_json: bool):  # type: ignore[no-untyped-def]
+    from lcl_data.engine import Engine
+    from pipelines.console import Console
+
+    console = Console(as_json)
+    return console, Engine(workers, console.progress)
+
+
+def main() -> None:
+    """Run the command line; say what LCL knows to be wrong in one line and the right exit code."""
+    try:
+        app()
+    except (RecipeError, CheckpointError) as error:
+        _fail(error, 2)
+    except (LclError, OSError) as error:
+        _fail(error, 1)
+
+
+def _fail(error: Exception, code: int) -> None:
+    sys.stderr.write(f"lcl: {error}\n")
+    sys.exit(code)
