@@ -6,11 +6,15 @@ Exit codes: 0 done; 1 done, but some shards failed (named; the rest is complete)
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.errors import CheckpointError, LclError, RecipeError
+
+if TYPE_CHECKING:
+    from lcl_data.engine import Engine
+    from pipelines.console import Console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="""From dumps of interleaved image-text documents to a pre-trained vision encoder.
 
-    The road: ingest, download, filter, dedupe, shard, train, eval. Every stage reads folders and fills a folder:
+    The road: ingest, download, filter, dedupe, shard, train, eval. Every stage reads folders and fills one:
     shards, a manifest with its ledger (read = kept + rejected), and a table of what it rejected and why.
     A killed command is simply run again: it goes on at the shard it was writing.
 
@@ -101,9 +105,9 @@ def filter_(
     workers: Workers = 0,
     as_json: Json = False,
 ) -> None:
-    """Cut documents and pictures by filters, in the order given; with --images, attach what the store measured.
+    """Cut documents and pictures by filters, in the order given; --images attaches what the store measured.
 
-    Example: lcl filter work/documents work/filtered --images work/images -u 'image_size: {min_side_px: 150}' -u image_aspect
+    Example: lcl filter docs filtered --images images -u 'image_size: {min_side_px: 150}' -u image_aspect
     """
     from lcl_data.filter import filter_documents
     from lcl_data.filters import Filter
@@ -122,7 +126,7 @@ def dedupe(
     workers: Workers = 0,
     as_json: Json = False,
 ) -> None:
-    """Drop copies over the whole corpus, rule by rule; every decision is written as a table beside the result.
+    """Drop copies over the whole corpus, rule by rule; every decision is written down as a table.
 
     Example: lcl dedupe work/filtered work/deduplicated -u exact_document -u 'same_url: {keep: last}'
     """
@@ -146,7 +150,7 @@ def shard(
 ) -> None:
     """Tokenize documents and write training shards (Arrow and/or WebDataset), one token per picture.
 
-    Example: lcl shard work/deduplicated work/images work/shards --set tokenizer=clip --set 'containers=[arrow]'
+    Example: lcl shard work/deduplicated work/images work/shards --set 'containers=[arrow]'
     """
     from lcl_data.shard import Shard
     from lcl_data.shard import shard as run
@@ -194,7 +198,7 @@ def verify(
     path: Annotated[Path, typer.Argument(help="A stage folder, or a folder of stage folders.")],
     as_json: Json = False,
 ) -> None:
-    """Prove that nothing was lost: schema, checksums, and read = kept + rejected in and between all stages."""
+    """Prove that nothing was lost: schema, checksums, read = kept + rejected in and between stages."""
     from lcl_data.verify import verify as run
 
     console, _ = _start(1, as_json)
@@ -213,7 +217,7 @@ def train(
     settings: Set = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Pre-train a vision encoder on shards. Kill it at any time: the same command resumes at the last checkpoint.
+    """Pre-train a vision encoder on shards. Killed, the same command resumes at the last checkpoint.
 
     Example: lcl train work/shards work/run --preset nano --set steps=500 --set optimizer.lr=1e-3
     """
@@ -275,7 +279,7 @@ def demo(
     raise typer.Exit(run(out, engine, console))
 
 
-def _start(workers: int, as_json: bool):  # type: ignore[no-untyped-def]
+def _start(workers: int, as_json: bool) -> "tuple[Console, Engine]":
     from lcl_data.engine import Engine
     from pipelines.console import Console
 

@@ -1,6 +1,6 @@
 """Writes the contracts as JSON Schema into schemas/json, for editors and for other languages.
 
-The truth is the code; `python -m pipelines.publish --check` fails when the published form has drifted from it.
+The truth is the code; `python -m pipelines.publish --check` fails when the published form has drifted.
 Here and not in `schemas`, because a recipe's schema names every member of the rooms below.
 """
 

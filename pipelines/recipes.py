@@ -1,6 +1,6 @@
 """From a recipe file to typed settings, every mistake told before any work begins.
 
-`schemas.recipe` says which sections there are; here each section is checked by the class of the stage it is for.
+`schemas.recipe` says which sections there are; here each section is checked by its stage's class.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""The whole road of a recipe, stage after stage; a stage whose settings and inputs have not changed is skipped.
+"""The whole road of a recipe; a stage whose settings and inputs have not changed is skipped.
 
-Each stage decides by its own digest whether it is done, so there is no state here: running the same command again
-is always right.
+Each stage decides by its own digest whether it is done, so there is no state here: running the same command
+again is always right.
 """
 
 from collections.abc import Iterator, Sequence

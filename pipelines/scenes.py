@@ -1,13 +1,13 @@
-"""Draws labelled pictures: one or two shapes of a class on a patterned ground, every pixel a function of the scene.
+"""Draws labelled pictures: one or two shapes of a class on a patterned ground, a pure function of the scene.
 
-Colours, size, place, tilt, pattern and light are drawn independently of the shape, so that neither mean colour nor a
-fixed template tells the class: an encoder has to learn shapes. All shapes are polygons, because one way to draw is
-enough and Pillow fills a polygon in 0.1 ms.
+Colours, size, place, tilt, pattern and light are drawn independently of the shape, so that mean colour does
+not tell the class: an encoder has to learn shapes. All shapes are polygons: one way to draw is enough.
 """
 
 import io
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,23 +20,42 @@ Pixels = npt.NDArray[np.float32]
 SIDE_PX = 96
 SUPERSAMPLING = 2
 JPEG_QUALITY = 88
-TILT_DEGREES = 18.0
+TILT_DEGREES = 9.0
 NOISE_LEVEL = 9.0
 
+# Light shapes on dark grounds: with either sign of contrast, a small ViT given the labels reached 72 % instead
+# of 98 % in a minute (40,000 pictures seen, width 96, depth 3), which leaves a demo little to show.
 COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (208, 38, 44),
-    "orange": (240, 138, 30),
-    "yellow": (242, 216, 52),
-    "green": (44, 150, 62),
-    "blue": (42, 84, 206),
-    "purple": (134, 52, 166),
-    "white": (240, 240, 236),
-    "black": (30, 30, 34),
+    "red": (235, 70, 70),
+    "orange": (245, 150, 50),
+    "yellow": (245, 225, 80),
+    "green": (90, 205, 90),
+    "blue": (90, 150, 250),
+    "pink": (245, 150, 200),
+    "white": (242, 242, 238),
+    "cyan": (80, 220, 225),
 }
-PATTERNS = ("plain", "striped", "checked", "spotted", "shaded")
-SIZES: dict[str, tuple[float, float]] = {"small": (0.52, 0.64), "large": (0.74, 0.9)}
+GROUNDS: dict[str, tuple[int, int, int]] = {
+    "black": (26, 26, 30),
+    "brown": (84, 50, 26),
+    "navy": (22, 30, 88),
+    "purple": (70, 24, 90),
+    "maroon": (96, 18, 30),
+    "grey": (72, 74, 78),
+    "olive": (64, 66, 22),
+    "teal": (14, 72, 76),
+}
+# How much of the ground's second tone lies where, in 0..1, from the phases (radians) of two crossing waves.
+PATTERNS: dict[str, Callable[[Pixels, Pixels], Pixels]] = {
+    "plain": lambda a, b: np.zeros_like(a),
+    "striped": lambda a, b: (np.sin(a) > 0).astype(np.float32),
+    "checked": lambda a, b: (np.sin(a) * np.sin(b) > 0).astype(np.float32),
+    "spotted": lambda a, b: (np.sin(a) + np.sin(b) > 1).astype(np.float32),
+    "shaded": lambda a, b: (a - a.min()) / np.ptp(a),
+}
+SIZES: dict[str, tuple[float, float]] = {"small": (0.66, 0.78), "large": (0.82, 0.92)}
 PLACES: dict[str, float] = {"left": -0.5, "middle": 0.0, "right": 0.5}
-PAIR_SHARE = 0.12
+PAIR_SHARE = 0.06
 
 
 def _arc(radius: float, start: float, end: float, centre_x: float = 0.0) -> Outline:
@@ -55,7 +74,7 @@ def _star() -> Outline:
 def _heart() -> Outline:
     t = np.linspace(0.0, 2.0 * math.pi, 48)
     y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
-    return np.stack([16 * np.sin(t) ** 3, -y], axis=1).astype(np.float32) / 17
+    return (np.stack([16 * np.sin(t) ** 3, -y], axis=1) / 17).astype(np.float32)
 
 
 def _points(*pairs: tuple[float, float]) -> Outline:
@@ -100,12 +119,11 @@ class Scene:
 
 def draw_scene(rng: random.Random, shape: str | None = None) -> Scene:
     """Draw the facts of a scene, each independent of the shape (drawn too where it is not given)."""
-    colour, ground = rng.sample(list(COLOURS), 2)
     return Scene(
         shape=shape or rng.choice(SHAPES),
-        colour=colour,
-        ground=ground,
-        pattern=rng.choice(PATTERNS),
+        colour=rng.choice(list(COLOURS)),
+        ground=rng.choice(list(GROUNDS)),
+        pattern=rng.choice(list(PATTERNS)),
         size=rng.choice(list(SIZES)),
         place=rng.choice(list(PLACES)),
         count=2 if rng.random() < PAIR_SHARE else 1,
@@ -119,7 +137,7 @@ def render(scene: Scene, side_px: int = SIDE_PX) -> Image.Image:
     pixels = _ground(scene, side_px, rng)
     pixels = _specks(pixels, rng)
     cover = _cover(scene, side_px, rng)[..., None]
-    pixels += cover * (_tint(scene.colour, rng) - pixels)
+    pixels += cover * (_tint(COLOURS[scene.colour], rng) - pixels)
     pixels *= _light(side_px, rng)[..., None]
     pixels += NOISE_LEVEL * rng.standard_normal(pixels.shape, dtype=np.float32)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
@@ -132,33 +150,19 @@ def jpeg(picture: Image.Image, exif: Image.Exif | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def _tint(colour: str, rng: np.random.Generator) -> Pixels:
-    """The named colour, a little off, [3]."""
-    base = np.array(COLOURS[colour], dtype=np.float32)
-    return base + rng.uniform(-18, 18, 3).astype(np.float32)
+def _tint(colour: tuple[int, int, int], rng: np.random.Generator) -> Pixels:
+    """The colour, a little off, [3]."""
+    return np.array(colour, dtype=np.float32) + rng.uniform(-18, 18, 3).astype(np.float32)
 
 
 def _ground(scene: Scene, side_px: int, rng: np.random.Generator) -> Pixels:
     """The background [side,side,3]: the ground colour mixed with a darker or lighter tone of itself."""
-    tone = _tint(scene.ground, rng)
-    other = tone + np.float32(rng.choice([-1, 1]) * rng.uniform(35, 60))
-    mix = _pattern(scene.pattern, side_px, rng)[..., None]
+    tone = _tint(GROUNDS[scene.ground], rng)
+    other = tone + np.float32(rng.choice([-1, 1]) * rng.uniform(20, 36))
+    waves = np.float32(math.pi * rng.uniform(3.0, 6.0))
+    first, second = (axis * waves + np.float32(rng.uniform(0, 6)) for axis in _turned_grid(side_px, rng))
+    mix = PATTERNS[scene.pattern](first, second)[..., None]
     return (tone + mix * (other - tone)).astype(np.float32)
-
-
-def _pattern(pattern: str, side_px: int, rng: np.random.Generator) -> Pixels:
-    """How much of the second tone lies where, [side,side] in 0..1."""
-    along, across = _turned_grid(side_px, rng)
-    waves = rng.uniform(3.0, 6.0)
-    first, second = (np.sin(axis * waves * math.pi + rng.uniform(0, 6)) for axis in (along, across))
-    mixes = {
-        "plain": np.zeros_like(along),
-        "striped": (first > 0).astype(np.float32),
-        "checked": (first * second > 0).astype(np.float32),
-        "spotted": (first + second > 1.0).astype(np.float32),
-        "shaded": (along + 1.4) / 2.8,
-    }
-    return mixes[pattern]
 
 
 def _turned_grid(side_px: int, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
@@ -192,8 +196,9 @@ def _cover(scene: Scene, side_px: int, rng: np.random.Generator) -> Pixels:
 
 def _tilted(outline: Outline, rng: np.random.Generator) -> Outline:
     angle = math.radians(rng.uniform(-TILT_DEGREES, TILT_DEGREES))
-    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]], dtype=np.float32)
-    return outline @ turn
+    cos, sin = math.cos(angle), math.sin(angle)
+    turned: Outline = outline @ np.array([[cos, sin], [-sin, cos]], dtype=np.float32)
+    return turned
 
 
 def _spots(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float, float]]:
@@ -209,4 +214,4 @@ def _spots(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float, f
 def _light(side_px: int, rng: np.random.Generator) -> Pixels:
     """A lamp from one side: a brightness factor [side,side] around 1."""
     along, _ = _turned_grid(side_px, rng)
-    return 1.0 + np.float32(rng.uniform(0.0, 0.25)) * along
+    return (1 + rng.uniform(0.0, 0.25) * along).astype(np.float32)
