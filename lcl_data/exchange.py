@@ -1,0 +1,165 @@
+"""An exchange answers a question about the whole corpus: *keys* writes narrow rows partitioned by bucket,
+*reduce* runs a query on one bucket at a time.
+
+Memory is that of the largest bucket (and of one group's keys) whatever the corpus. Everything lies on disk
+between the halves, so a killed run resumes at the group of units or at the bucket.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import xxhash
+from numpy.typing import NDArray
+
+from lcl_data import files
+from lcl_data.engine import Engine
+from lcl_data.stage import Unit
+
+Keys = Callable[[Unit], pl.DataFrame]
+Reduce = Callable[[pl.DataFrame], pl.DataFrame]
+
+FOLDER = "exchange"  # of a stage: removed once the stage has its manifest
+# 2 M rows of about 100 bytes: 0.2 GB on disk and about 1 GB through a join, per worker.
+_BUCKET_ROWS = 2_000_000
+# Units whose keys share one set of bucket files: few enough to keep memory flat, many enough that 10,000
+# shards do not become 10,000 x buckets small files.
+_GROUP_UNITS = 16
+_GROUPS_WANTED = 64
+_KEYS, _ANSWERS, _EMPTY = "keys", "answers", "empty.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    number: int
+    units: tuple[Unit, ...]
+
+
+def exchange(
+    folder: Path, units: Sequence[Unit], keys: Keys, reduce: Reduce, buckets: int, engine: Engine
+) -> list[Path]:
+    """Answer one question about all units.
+
+    Args:
+        folder: scratch of this question alone: put the stage's digest into its name (`scratch` does), because
+            what a killed run left there is taken as it is.
+        units: input shards, in an order that does not change between runs.
+        keys: the narrow rows of a unit, with a column `key` of UInt64; the same columns for all units.
+            Picklable.
+        reduce: the answer rows of all rows whose `key` falls into one bucket; they come in the order of the
+            units. Picklable.
+        buckets: how many (see `buckets_for`); rows with `key % buckets == b` meet in bucket b.
+        engine: where both halves run.
+
+    Returns:
+        One Parquet file of answers per bucket, in order of buckets, each sorted by all its columns from left
+        to right; none if there are no units.
+
+    Raises:
+        ShardError: a unit is torn; what is done stays done.
+    """
+    groups = _groups(units)
+    if not groups:
+        return []
+    for half in (_KEYS, _ANSWERS):
+        (folder / half).mkdir(parents=True, exist_ok=True)
+    _sweep(folder / _KEYS)
+    files.sweep(folder / _ANSWERS)
+    answers = [folder / _ANSWERS / f"{bucket:05d}.parquet" for bucket in range(buckets)]
+    if not all(path.exists() for path in answers):
+        missing = [group for group in groups if not _group_folder(folder, group.number).exists()]
+        _drain(engine, folder.name, partial(_write_keys, folder, keys, buckets), missing)
+        todo = [bucket for bucket, path in enumerate(answers) if not path.exists()]
+        _drain(engine, folder.name, partial(_write_answer, folder, reduce, len(groups)), todo)
+    return answers
+
+
+def buckets_for(rows: int) -> int:
+    """How many buckets hold `rows` narrow rows with at most 2 million in each, if keys spread evenly."""
+    return max(1, -(-rows // _BUCKET_ROWS))
+
+
+def scratch(out: Path, name: str, digest: str) -> Path:
+    """The scratch folder of question `name` of the stage in `out` under `digest`."""
+    return out / FOLDER / f"{name}-{digest[:16]}"
+
+
+def remove(out: Path) -> None:
+    """Remove the scratch folders of a stage, those of earlier settings too."""
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
+
+
+def hashes(values: Iterable[str]) -> NDArray[np.uint64]:
+    """128-bit XXH3 of each string as two columns (key, check): shape [n, 2], uint64.
+
+    Stable across processes, machines and versions (unlike polars' own hash). Rows that share a key are the
+    same only if they share the check too: among 10**10 values an accident has odds of 1 in 10**18.
+    """
+    packed = b"".join(xxhash.xxh3_128_digest(value.encode()) for value in values)
+    return np.frombuffer(packed, dtype=">u8").astype(np.uint64).reshape(-1, 2)
+
+
+def number_documents(shard: int, rows: int) -> pl.Series:
+    """The corpus-wide numbers of a shard's documents: shard number << 32 | row."""
+    return pl.Series("document", np.arange(rows, dtype=np.uint64) + np.uint64(shard << 32))
+
+
+def _groups(units: Sequence[Unit]) -> list[_Group]:
+    size = min(_GROUP_UNITS, max(1, len(units) // _GROUPS_WANTED))
+    starts = range(0, len(units), size)
+    return [_Group(number, tuple(units[start : start + size])) for number, start in enumerate(starts)]
+
+
+def _group_folder(folder: Path, number: int) -> Path:
+    return folder / _KEYS / f"{number:05d}"
+
+
+def _sweep(folder: Path) -> None:
+    for path in folder.glob(f"{files.TEMPORARY}*"):
+        shutil.rmtree(path)
+
+
+def _drain(engine: Engine, name: str, function: Callable[[Any], None], units: Sequence[Any]) -> None:
+    for done, _ in enumerate(engine.run(function, units), start=1):
+        engine.progress(name, done, len(units))
+
+
+def _write_keys(folder: Path, keys: Keys, buckets: int, group: _Group) -> None:
+    """Write a group's rows, a file per bucket; the folder's name is the proof that all are there."""
+    final = _group_folder(folder, group.number)
+    draft = files.temporary(final)
+    draft.mkdir(parents=True)
+    rows = pl.concat([keys(unit) for unit in group.units])
+    rows.head(0).write_parquet(draft / _EMPTY)
+    partition = pl.PartitionBy(
+        draft,
+        key="__bucket",
+        include_key=False,
+        file_path_provider=_bucket_name,
+        approximate_bytes_per_file=None,
+    )
+    rows.lazy().with_columns((pl.col("key") % buckets).alias("__bucket")).sink_parquet(
+        partition, compression="lz4", maintain_order=True, sync_on_close="data"
+    )
+    draft.rename(final)
+
+
+def _bucket_name(file: Any) -> str:
+    return f"{file.partition_keys['__bucket'][0]:05d}.parquet"
+
+
+def _write_answer(folder: Path, reduce: Reduce, groups: int, bucket: int) -> None:
+    folders = [_group_folder(folder, number) for number in range(groups)]
+    present = [path for each in folders if (path := each / f"{bucket:05d}.parquet").exists()]
+    rows = pl.concat([pl.read_parquet(path) for path in (folders[0] / _EMPTY, *present)])
+    answer = reduce(rows)
+    path = folder / _ANSWERS / f"{bucket:05d}.parquet"
+    answer.sort(answer.columns).write_parquet(
+        files.temporary(path), compression="zstd", row_group_size=100_000, statistics=True
+    )
+    files.publish(path)

@@ -1,0 +1,78 @@
+"""Laws of the exchange: the answer depends neither on buckets nor on workers; a killed run resumes."""
+
+import polars as pl
+import pytest
+
+from lcl_data.engine import Engine
+from lcl_data.exchange import buckets_for, exchange, hashes, number_documents, remove, scratch
+from lcl_data.stage import Unit
+from schemas.errors import ShardError
+
+
+def words_of(unit):
+    """The words of a unit, keyed by their hash; a unit whose payload is a path to nothing is torn."""
+    if unit.payload is None:
+        raise ShardError(f"{unit.name}: torn")
+    words = unit.payload.split()
+    key, check = hashes(words).T
+    frame = pl.DataFrame({"key": key, "check": check, "word": words}, schema_overrides={"word": pl.String})
+    return frame.with_columns(document=number_documents(unit.number, len(words)))
+
+
+def count(rows):
+    return rows.group_by("word").agg(pl.len().alias("n"), pl.col("document").min())
+
+
+UNITS = [Unit(n, f"{n}", " ".join(f"w{(n * k) % 17}" for k in range(n))) for n in range(150)]
+
+
+def answers(paths):
+    return pl.concat([pl.read_parquet(path) for path in paths]).sort("word")
+
+
+@pytest.mark.parametrize("buckets", [1, 7])
+def test_the_answer_is_that_of_one_query_over_everything(tmp_path, buckets):
+    paths = exchange(tmp_path / "x", UNITS, words_of, count, buckets, Engine())
+    assert len(paths) == buckets
+    assert answers(paths).equals(count(pl.concat([words_of(unit) for unit in UNITS])).sort("word"))
+    assert all(pl.read_parquet(path)["word"].is_sorted() for path in paths)
+
+
+def test_bytes_do_not_depend_on_workers(tmp_path):
+    one = exchange(tmp_path / "one", UNITS[:30], words_of, count, 3, Engine(1))
+    two = exchange(tmp_path / "two", UNITS[:30], words_of, count, 3, Engine(2))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+
+
+def test_a_stopped_run_resumes_where_it_was(tmp_path):
+    folder = scratch(tmp_path, "words", "0123456789abcdef0")
+    with pytest.raises(ShardError):
+        exchange(folder, [*UNITS[:64], Unit(200, "torn", None)], words_of, count, 3, Engine())
+    made = {path: path.stat().st_mtime_ns for path in (folder / "keys").glob("*/*.parquet")}
+    mended = [*UNITS[:64], Unit(200, "mended", "a b c")]
+    paths = exchange(folder, mended, words_of, count, 3, Engine())
+    assert made
+    assert all(path.stat().st_mtime_ns == at for path, at in made.items())
+    assert not list(folder.rglob(".tmp-*"))
+    fresh = exchange(tmp_path / "fresh", mended, words_of, count, 3, Engine())
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in fresh]
+    remove(tmp_path)
+    assert not folder.exists()
+
+
+def test_empty_questions(tmp_path):
+    assert exchange(tmp_path / "none", [], words_of, count, 3, Engine()) == []
+    paths = exchange(tmp_path / "empty", [Unit(0, "0", "")], words_of, count, 2, Engine())
+    assert [pl.read_parquet(path).height for path in paths] == [0, 0]
+
+
+def test_buckets_follow_from_the_size():
+    assert [buckets_for(rows) for rows in (0, 1, 2_000_000, 2_000_001, 10**9)] == [1, 1, 1, 2, 500]
+
+
+def test_hashes_never_change():
+    assert [hex(part) for part in hashes(["https://example.org/a.jpg"])[0].tolist()] == [
+        "0x376b76dfc17019e3",
+        "0x341b2cfb4530094",
+    ]
+    assert hashes([]).shape == (0, 2)
