@@ -1,0 +1,249 @@
+"""Fetches many URLs of strangers at once: politely (per-host limit, back-off, opt-outs) and safely.
+
+Every URL ends as a `Fetched` value with a stable reason; nothing a server does raises. One event loop serves the
+whole command, because a limit per host that is split over processes is no limit.
+"""
+
+import asyncio
+import resource
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from ipaddress import ip_network
+
+import aiohttp
+from pydantic import Field, field_validator
+from yarl import URL
+
+from lcl_data.addresses import Guard
+from lcl_data.answers import Answer, explain, follow
+from schemas.recipe import Settings
+
+LOOKAHEAD = 10_000  # URLs waiting for their host while others go ahead; a shard's worth
+_KEEP_ALIVE_S = 4.0  # longer keeps thousands of idle sockets of hosts that are asked once
+
+
+class Fetch(Settings):
+    """How URLs are fetched.
+
+    Attributes:
+        concurrency: requests under way in all.
+        per_host: requests and connections under way to one host (8: LAION's own fix for shared CDNs).
+        timeout_s: total deadline of an attempt: look-up, redirects and the last byte.
+        max_bytes: longer bodies are refused, by Content-Length or while reading.
+        max_redirects: hops followed, each one checked like the first.
+        retries: further attempts after 429, 5xx or a broken connection, and after nothing else.
+        backoff_s: wait before the first of them, doubled each time, unless the server says Retry-After.
+        max_wait_s: a longer Retry-After is not waited for.
+        user_agent: the truth; add a contact address for a large crawl.
+        disallowed: X-Robots-Tag directives that are a no, to whichever agent they are said.
+        allow_private: also fetch from private, loopback, link-local and other non-public addresses.
+        allow_networks: networks that may be fetched from although they are not public.
+    """
+
+    concurrency: int = Field(256, ge=1)
+    per_host: int = Field(8, ge=1)
+    timeout_s: float = Field(20.0, gt=0)
+    max_bytes: int = Field(32 << 20, ge=1)
+    max_redirects: int = Field(5, ge=0)
+    retries: int = Field(2, ge=0)
+    backoff_s: float = Field(0.5, ge=0)
+    max_wait_s: float = Field(30.0, ge=0)
+    user_agent: str = f"lcl/{version('lcl')} (image-text dataset builder)"
+    disallowed: tuple[str, ...] = ("noai", "noimageai", "noindex", "noimageindex")
+    allow_private: bool = False
+    allow_networks: tuple[str, ...] = ()
+
+    @field_validator("allow_networks")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ip_network(network)) for network in networks)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What became of one URL.
+
+    Attributes:
+        index: of the URL in the order given.
+        url: as given.
+        content: the body; None unless the server answered 200 and nothing was in the way.
+        reason: why there is no content: http_404, timeout, too_large, private_address, bad_scheme, bad_url,
+            opted_out, too_many_redirects, dns, tls, unreachable, connection, bad_response; None when there is.
+        detail: what exactly happened, in words.
+        http_status: of the last answer, None without one.
+    """
+
+    index: int
+    url: str
+    content: bytes | None
+    reason: str | None
+    detail: str
+    http_status: int | None
+
+
+@dataclass(slots=True)
+class _Job:
+    index: int
+    text: str
+    url: URL
+    attempts: int = 0
+
+    @property
+    def host(self) -> str:
+        return self.url.host or ""
+
+
+def is_transient(reason: str | None) -> bool:
+    """Whether a URL that failed for this reason may succeed another day."""
+    if reason in ("timeout", "dns", "unreachable", "connection", "http_429"):
+        return True
+    return reason is not None and reason.startswith("http_5")
+
+
+async def fetch_all(urls: Iterable[str], settings: Fetch) -> AsyncGenerator[Fetched, None]:
+    """Fetch URLs; yields one `Fetched` for each, in order of completion.
+
+    The iterable is drawn from as room allows, at most `LOOKAHEAD` URLs ahead, so it may be endless. A slow
+    consumer slows the fetching: few bodies wait for it. Close the generator (`aclosing`) to stop early.
+    """
+    _raise_file_limit()
+    async with _session(settings) as session, aclosing(_Pool(session, settings).run(urls)) as results:
+        async for fetched in results:
+            yield fetched
+
+
+class _Pool:
+    """The requests of one command, so ordered that a busy host never keeps others waiting."""
+
+    def __init__(self, session: aiohttp.ClientSession, settings: Fetch) -> None:
+        self._session = session
+        self._settings = settings
+        self._ready: asyncio.Queue[_Job] = asyncio.Queue()  # jobs that hold a slot of their host
+        self._active: dict[str, int] = {}
+        self._waiting: dict[str, deque[_Job]] = {}
+        self._room = asyncio.Semaphore(LOOKAHEAD)
+        self._results: asyncio.Queue[Fetched | Exception | None] = asyncio.Queue(settings.concurrency)
+        self._total: int | None = None
+
+    async def run(self, urls: Iterable[str]) -> AsyncGenerator[Fetched, None]:
+        tasks = [asyncio.create_task(self._told(self._feed(urls)))]
+        tasks += [asyncio.create_task(self._told(self._work())) for _ in range(self._settings.concurrency)]
+        done = 0
+        try:
+            while done != self._total:
+                result = await self._results.get()
+                if isinstance(result, Exception):
+                    raise result
+                if result is not None:
+                    done += 1
+                    yield result
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _told(self, work: Coroutine[None, None, None]) -> None:
+        """A task whose failure reaches the consumer instead of leaving it waiting."""
+        try:
+            await work
+        except Exception as error:
+            await self._results.put(error)
+
+    async def _feed(self, urls: Iterable[str]) -> None:
+        count = 0
+        for index, text in enumerate(urls):
+            count += 1
+            await self._room.acquire()
+            try:
+                self._admit(_Job(index, text, URL(text)))
+            except ValueError as error:
+                self._room.release()
+                await self._results.put(Fetched(index, text, None, "bad_url", str(error), None))
+        self._total = count
+        await self._results.put(None)
+
+    def _admit(self, job: _Job) -> None:
+        if self._active.get(job.host, 0) < self._settings.per_host:
+            self._active[job.host] = self._active.get(job.host, 0) + 1
+            self._ready.put_nowait(job)
+        else:
+            self._waiting.setdefault(job.host, deque()).append(job)
+
+    def _release(self, host: str) -> None:
+        """Hand the slot of a finished job to the next one of its host."""
+        if waiting := self._waiting.get(host):
+            self._ready.put_nowait(waiting.popleft())
+            return
+        self._waiting.pop(host, None)
+        self._active[host] -= 1
+        if not self._active[host]:
+            del self._active[host]
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._ready.get()
+            answer = await self._attempt(job)
+            if (wait_s := self._wait_s(answer, job.attempts)) is not None:
+                job.attempts += 1
+                # The slot of the host stays taken meanwhile, so that a host which asks for time gets it.
+                asyncio.get_running_loop().call_later(wait_s, self._ready.put_nowait, job)
+                continue
+            self._release(job.host)
+            self._room.release()
+            await self._results.put(
+                Fetched(job.index, job.text, answer.content, answer.reason, answer.detail, answer.http_status)
+            )
+
+    async def _attempt(self, job: _Job) -> Answer:
+        settings = self._settings
+        try:
+            async with asyncio.timeout(settings.timeout_s):
+                return await follow(
+                    self._session, job.url, settings.max_redirects, settings.max_bytes, settings.disallowed
+                )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return explain(error, settings.timeout_s)
+
+    def _wait_s(self, answer: Answer, attempts: int) -> float | None:
+        """Seconds until the next attempt; None if there shall be none."""
+        if not answer.may_retry or attempts >= self._settings.retries:
+            return None
+        if answer.retry_after_s is None:
+            return min(self._settings.backoff_s * float(2**attempts), self._settings.max_wait_s)
+        return answer.retry_after_s if answer.retry_after_s <= self._settings.max_wait_s else None
+
+
+@asynccontextmanager
+async def _session(settings: Fetch) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(
+        limit=0,  # the number of workers is the limit
+        limit_per_host=settings.per_host,  # also for hosts reached by a redirect
+        ttl_dns_cache=300,
+        keepalive_timeout=_KEEP_ALIVE_S,
+        socket_factory=Guard(settings.allow_private, settings.allow_networks),
+    )
+    headers = {
+        "User-Agent": settings.user_agent,
+        "Accept": "image/jpeg,image/png,image/webp,image/gif,image/*;q=0.5,*/*;q=0.1",
+        "Accept-Encoding": "identity",  # pictures are compressed already
+    }
+    async with aiohttp.ClientSession(
+        connector=connector,
+        headers=headers,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        read_bufsize=1 << 18,
+        trust_env=False,  # a proxy would connect for us, past the guard
+    ) as session:
+        yield session
+
+
+def _raise_file_limit() -> None:
+    """Permit as many open sockets as the system lets us have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
