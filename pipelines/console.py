@@ -1,4 +1,4 @@
-"""What a person sees: progress bars in a terminal, plain lines elsewhere, on stderr; one JSON object on stdout.
+"""What a person sees: progress bars in a terminal or plain lines, on stderr; one JSON object on stdout.
 
 Rich is imported when something is drawn, never at start-up.
 """
