@@ -1,0 +1,138 @@
+"""The stage `ingest`: upstream files to document shards, one for one, every row accounted for."""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from lcl_data import files
+from lcl_data.archives import Packed
+from lcl_data.draft import DocumentWriter, Draft
+from lcl_data.engine import Engine
+from lcl_data.sources import Row, Source
+from lcl_data.stage import Stage, Unit, settings_of
+from schemas import members
+from schemas.documents import ROW_GROUP_ROWS, Document, to_table
+from schemas.errors import SourceError
+from schemas.manifest import Input, Manifest
+from schemas.recipe import Section, Settings
+
+_GROUP_NBYTES = 32 << 20  # upstream bytes held before they are written
+_MAX_REJECTS = 10_000  # rows of one shard's rejects table that name their place; the rest are only counted
+_DETAIL_CHARS = 200
+
+
+class Ingest(Settings):
+    """Which upstream format to read, and how."""
+
+    format: str = Field(description="name of a member of lcl_data.sources, or package.module:Class")
+    source: Section = Field(default_factory=dict, description="settings of that source")
+
+    def member(self) -> Source:
+        """The source these settings name.
+
+        Raises:
+            RecipeError: unknown format, or settings that it refuses.
+        """
+        return members.build("lcl_data.sources", {self.format: self.source}, Source)  # type: ignore[type-abstract]
+
+
+def ingest(src: Path, out: Path, settings: Ingest, engine: Engine) -> Manifest:
+    """Read every upstream file at `src` into document shards at `out`.
+
+    Args:
+        src: a file or folder of the format.
+        out: the stage folder; a run that was killed resumes at the shard.
+        settings: format and settings of its source.
+        engine: where the work runs.
+
+    Returns:
+        The manifest; its `failed` names torn files.
+
+    Raises:
+        RecipeError: nothing to read, an unknown format, or a folder in the way.
+    """
+    source = settings.member()
+    units = source.units(src)
+    inputs = (Input(name=src.resolve().name, digest=_digest(units)),)
+    stage = Stage("ingest", out, {"format": settings.format, "source": settings_of(source)}, inputs)
+    return stage.finished() or stage.run(partial(_shard, source), units, engine, source.notes(units))
+
+
+def _digest(units: list[Unit]) -> str:
+    paths = {unit.payload.path if isinstance(unit.payload, Packed) else unit.payload for unit in units}
+    prints = {path: files.fingerprint(path) for path in paths}
+    return files.digest([[unit.number, unit.name, prints[_path(unit)]] for unit in units])
+
+
+def _path(unit: Unit) -> Path:
+    payload: Any = unit.payload
+    return payload.path if isinstance(payload, Packed) else payload
+
+
+def _shard(source: Source, unit: Unit, draft: Draft) -> None:
+    """Write one shard."""
+    rejects = _Rejects(draft, unit.name)
+    with DocumentWriter(draft) as writer:
+        for documents in _groups(source, unit, draft, rejects):
+            writer.write(to_table(documents), sum(len(document.images) for document in documents))
+    rejects.close()
+    draft.count("files").read += 1
+    draft.count("files").kept += 1
+
+
+def _groups(source: Source, unit: Unit, draft: Draft, rejects: "_Rejects") -> Iterator[list[Document]]:
+    """The documents of a unit in groups of bounded rows and bytes; counts everything read on the way."""
+    held: list[Document] = []
+    nbytes = 0
+    for row in source.read(unit):
+        draft.ledger.documents.read += 1
+        draft.ledger.images.read += row.images
+        if isinstance(row.document, SourceError):
+            rejects.document(row, row.document)
+            continue
+        rejects.images(row, row.document)
+        held.append(row.document)
+        nbytes += row.nbytes
+        if len(held) >= ROW_GROUP_ROWS or nbytes >= _GROUP_NBYTES:
+            yield held
+            held, nbytes = [], 0
+    if held:
+        yield held
+
+
+class _Rejects:
+    """Writes rejections down while they are few, and only counts them where a file is all garbage."""
+
+    def __init__(self, draft: Draft, name: str) -> None:
+        self._draft = draft
+        self._name = name
+        self._written = 0
+        self._further: Counter[tuple[str, str]] = Counter()
+
+    def document(self, row: Row, error: SourceError) -> None:
+        """A row that became no document, with all its image entries."""
+        self._add("documents", error, place=row.place)
+        if row.images:
+            whole = SourceError("document_rejected", error.reason)
+            self._add("images", whole, row.images, place=row.place)
+
+    def images(self, row: Row, document: Document) -> None:
+        """The image entries of a document that were rejected alone."""
+        for error in row.lost:
+            self._add("images", error, id=document.id, place=row.place, url=document.url)
+
+    def close(self) -> None:
+        """Write down how many more there were."""
+        for (kind, reason), number in sorted(self._further.items()):
+            self._draft.reject(kind, reason, number, place=self._name, detail="further ones, not listed")
+
+    def _add(self, kind: str, error: SourceError, number: int = 1, **where: Any) -> None:
+        if self._written >= _MAX_REJECTS:
+            self._further[kind, error.reason] += number
+            return
+        self._written += 1
+        self._draft.reject(kind, error.reason, number, detail=error.detail[:_DETAIL_CHARS], **where)
