@@ -1,0 +1,220 @@
+"""Checkpoints: a folder per step, tensors in safetensors, all else in JSON; nothing pickled is ever loaded.
+
+A folder is written under a temporary name and renamed when it is on the disk, so one that has its name is
+whole.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lcl_train.presets import ModelSettings
+from schemas.errors import CheckpointError
+
+VERSION = 1
+_MODEL, _TRAINING, _STATE = "model.safetensors", "training.safetensors", "state.json"
+_PREFIX, _TEMPORARY = "step-", ".tmp-"
+_PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt"}
+
+
+class State(BaseModel):
+    """What a checkpoint holds besides tensors.
+
+    Attributes:
+        version: of this layout.
+        step: optimiser steps done.
+        settings: the run's settings in full.
+        model: the sizes of the network.
+        specials: the special token ids of the shards it was trained on.
+        loader: where the loader stood.
+        versions: of the libraries that wrote it, for the curious.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    version: int = VERSION
+    step: int
+    settings: dict[str, Any]
+    model: ModelSettings
+    specials: dict[str, int]
+    loader: dict[str, Any]
+    versions: dict[str, str]
+
+
+def save(
+    folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer, keep_last: int
+) -> Path:
+    """Write `folder/step-NNNNNNNN` atomically, then remove all but the newest `keep_last`.
+
+    Raises:
+        OSError: the disk is full or gone; the checkpoints before it stay.
+    """
+    path = folder / f"{_PREFIX}{state.step:08d}"
+    draft = folder / f"{_TEMPORARY}{path.name}"
+    sweep(folder)
+    draft.mkdir(parents=True)
+    save_file(_contiguous(model.state_dict()), draft / _MODEL)
+    save_file(_contiguous({**_optimizer_tensors(model, optimizer), **_rng()}), draft / _TRAINING)
+    (draft / _STATE).write_text(state.model_dump_json(indent=1))
+    for file in [*draft.iterdir(), draft]:
+        _sync(file)
+    if path.exists():  # a run that was set back to an earlier step gets here again
+        shutil.rmtree(path)
+    draft.rename(path)
+    _sync(folder)
+    for old in checkpoints(folder)[:-keep_last]:
+        shutil.rmtree(old)
+    return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a folder, oldest first."""
+    return sorted(folder.glob(f"{_PREFIX}*"))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed run left half-written."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(path)
+
+
+def locate(path: Path) -> Path:
+    """The checkpoint that a path means: itself, or the newest of a run's folder.
+
+    Raises:
+        CheckpointError: there is none, or it is a pickle.
+    """
+    if path.suffix in _PICKLES or (path.is_dir() and any(f.suffix in _PICKLES for f in path.iterdir())):
+        raise CheckpointError(
+            f"{path}: a pickle, which runs code when it is loaded; give a checkpoint folder of LCL"
+        )
+    found = [path] if (path / _STATE).is_file() else checkpoints(path) or checkpoints(path / "checkpoints")
+    if not found:
+        raise CheckpointError(
+            f"{path}: no checkpoint ({_STATE} and {_MODEL}) in it; give the folder of a run"
+        )
+    return found[-1]
+
+
+def read_state(path: Path) -> State:
+    """The state of a checkpoint folder.
+
+    Raises:
+        CheckpointError: it is torn, foreign, or of a newer LCL.
+    """
+    try:
+        values = json.loads((path / _STATE).read_bytes())
+        if values.get("version", 0) > VERSION:
+            raise CheckpointError(
+                f"{path}: layout {values['version']}, this LCL reads up to {VERSION}; upgrade lcl"
+            )
+        return State.model_validate(values)
+    except (OSError, ValueError, AttributeError, ValidationError) as error:
+        raise CheckpointError(
+            f"{path / _STATE}: not the state of a checkpoint ({error}); take an earlier one"
+        ) from error
+
+
+def read_model(path: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
+    """The weights of a checkpoint whose names begin with one of `prefixes`.
+
+    Raises:
+        CheckpointError: the file is torn or no safetensors file.
+    """
+    tensors = _read(path / _MODEL)
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
+
+
+def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, sizes: ModelSettings) -> State:
+    """Put model, optimiser and random generators where the checkpoint left them; return its state.
+
+    Raises:
+        CheckpointError: it is torn, or of a network of other sizes, which are named.
+    """
+    state = read_state(path)
+    if differences := _differences(state.model.model_dump(), sizes.model_dump()):
+        raise CheckpointError(
+            f"{path}: of another network: {'; '.join(differences)}; use its settings or a new folder"
+        )
+    load_weights(model, read_model(path), path)
+    training = _read(path / _TRAINING)
+    try:
+        for name, parameter in model.named_parameters():
+            keys = [key for key in training if key.startswith(f"{name}/")]
+            optimizer.state[parameter] = {
+                key.rpartition("/")[2]: training[key].to(parameter.device) for key in keys
+            }
+        torch.set_rng_state(training["rng/cpu"])
+        if torch.cuda.is_available() and "rng/cuda" in training:
+            torch.cuda.set_rng_state(training["rng/cuda"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path / _TRAINING}: incomplete ({error}); take an earlier checkpoint"
+        ) from error
+    return state
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Copy weights into a module that has exactly these.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path / _MODEL}: does not fit the network: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: torn, or no safetensors file ({error}); take an earlier checkpoint"
+        ) from error
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """`<parameter>/<quantity>`: names survive where the optimiser's own numbers of parameters would not."""
+    return {
+        f"{name}/{quantity}": value
+        for name, parameter in model.named_parameters()
+        for quantity, value in optimizer.state[parameter].items()
+    }
+
+
+def _rng() -> dict[str, Tensor]:
+    cuda = {"rng/cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    return {"rng/cpu": torch.get_rng_state(), **cuda}
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[str]:
+    """Every setting whose value differs, by its dotted name."""
+    found = []
+    for name in sorted({*there, *here}):
+        old, new = there.get(name), here.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append(f"{prefix}{name} is {old} in the checkpoint, {new} here")
+    return found
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

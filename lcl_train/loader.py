@@ -1,0 +1,179 @@
+"""Shards to packed batches, forever: shuffle, place, split, pack, decode. Its state is a few numbers.
+
+Two halves: planning (which documents share a row; cheap, in order, all the state there is) and rendering
+(pixels and tensors of a planned batch; dear, pure, in threads). So the batches depend on the seed alone, not
+on the number of threads, and a run resumes at any batch exactly.
+"""
+
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lcl_data.shards import Sequence, Shards
+from lcl_train.collate import Batch, Placed, collate
+from lcl_train.pack import Packer, PackSettings, Part, Piece, expanded_length, split
+from lcl_train.place import place, toss
+from lcl_train.transform import decode, random_crop
+from schemas.errors import CheckpointError, ShardError
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """What the loader must know of the model and the run.
+
+    Attributes:
+        rows: packed rows of a batch.
+        pack: budgets of a row.
+        slots: visual slots of an image.
+        image_size: side of the square pictures in pixels.
+        seed: of order, placement and crops.
+    """
+
+    rows: int
+    pack: PackSettings
+    slots: int
+    image_size: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a placed document, and which of the document's pictures it shows."""
+
+    part: Part
+    document: Sequence
+    epoch: int
+    images: NDArray[np.intp]
+
+
+class Loader:
+    """Endless batches; a document is drawn once in each epoch, and epochs follow one another without a seam.
+
+    A document is known by its draw: the n-th document of epoch e of N has the number e * N + n.
+    """
+
+    def __init__(self, shards: Shards, fitting: Fitting, workers: int) -> None:
+        """Nothing is read yet but sizes.
+
+        Args:
+            shards: where documents come from.
+            fitting: the sizes.
+            workers: rendering threads; two batches ahead for each.
+
+        Raises:
+            ShardError: there are no documents.
+        """
+        if not len(shards):
+            raise ShardError("the training shards hold no documents; look at the ledger of the stages before")
+        self.shards, self.fitting, self.workers = shards, fitting, workers
+        self.specials = shards.special_tokens
+        self._packer = Packer(fitting.pack)
+        self._draws = 0
+        self._state = self._snapshot()
+
+    def steps(self, epochs: float) -> int:
+        """About how many batches the epochs fill: the tighter of the two budgets decides."""
+        images = int(self.shards.image_counts.sum())
+        tokens = int(self.shards.lengths.sum()) + images * (self.fitting.slots + 1)
+        rows = max(tokens / self.fitting.pack.row_tokens, images / self.fitting.pack.row_images)
+        return max(1, ceil(epochs * rows / self.fitting.rows))
+
+    def __iter__(self) -> Generator[Batch, None, None]:
+        """Batches from the present state on."""
+        ahead: deque[tuple[dict[str, Any], Future[Batch]]] = deque()
+        with ThreadPoolExecutor(self.workers, "loader") as pool:
+            try:
+                while True:
+                    while len(ahead) < 2 * self.workers:
+                        rows = [self._next_row() for _ in range(self.fitting.rows)]
+                        ahead.append((self._snapshot(), pool.submit(self._render, rows)))
+                    self._state, batch = ahead[0][0], ahead.popleft()[1].result()
+                    yield batch
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the batch given last left the loader, as JSON values."""
+        return self._state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after the batch at which `state_dict` was taken.
+
+        Raises:
+            CheckpointError: the state is of other shards or budgets, which are named.
+        """
+        here, there = self._snapshot()["of"], state["of"]
+        differing = [name for name in here if here[name] != there.get(name)]
+        if differing:
+            wrong = "; ".join(f"{name} was {there.get(name)}, is {here[name]}" for name in differing)
+            raise CheckpointError(f"the run cannot go on: {wrong}; restore these or begin a new folder")
+        self._draws = int(state["draws"])
+        self._packer.load_state_dict(state["packer"])
+        self._state = state
+
+    def _snapshot(self) -> dict[str, Any]:
+        of = {
+            **asdict(self.specials),
+            "documents": len(self.shards),
+            "tokens": int(self.shards.lengths.sum()),
+            "images": int(self.shards.image_counts.sum()),
+            "seed": self.fitting.seed,
+            "slots": self.fitting.slots,
+            **self.fitting.pack.model_dump(),
+        }
+        return {"of": of, "draws": self._draws, "packer": self._packer.state_dict()}
+
+    def _next_row(self) -> list[Piece]:
+        while not self._packer.is_full:
+            for number, part in enumerate(self._parts(self._draws)):
+                tokens = expanded_length(part.part.tokens, self.specials, self.fitting.slots)
+                self._packer.push(Piece(self._draws, number, tokens, len(part.images)))
+            self._draws += 1
+        return self._packer.pop()
+
+    def _parts(self, draw: int) -> list[_Part]:
+        """The placed parts of a drawn document; made twice (plan, render), which is cheaper than keeping."""
+        epoch, place_in_epoch = divmod(draw, len(self.shards))
+        document = self.shards[int(_order(self.fitting.seed, epoch, len(self.shards))[place_in_epoch])]
+        coin = toss(self.fitting.seed, epoch, document.id, len(document.images))
+        tokens, images = place(document.tokens, document.anchors, coin, self.specials.image)
+        parts = split(tokens, self.specials, self.fitting.slots, self.fitting.pack)
+        return [_Part(part, document, epoch, images[part.images]) for part in parts]
+
+    def _render(self, rows: list[list[Piece]]) -> Batch:
+        parts = [[self._parts(piece.document)[piece.part] for piece in row] for row in rows]
+        side = self.fitting.image_size
+        pixels = [self._pixels(part, int(image)) for row in parts for part in row for image in part.images]
+        stacked = np.stack(pixels) if pixels else np.zeros((0, 3, side, side), np.float32)
+        placed = [[_placed(part) for part in row] for row in parts]
+        row_tokens = self.fitting.pack.row_tokens
+        return collate(placed, torch.from_numpy(stacked), self.specials, self.fitting.slots, row_tokens)
+
+    def _pixels(self, part: _Part, image: int) -> NDArray[np.float32]:
+        document = part.document
+        try:
+            picture = decode(document.images[image])
+        except OSError as error:
+            raise ShardError(
+                f"document {document.id}, image {image}: {error}; run lcl verify on the shards"
+            ) from error
+        return random_crop(
+            picture, self.fitting.image_size, self.fitting.seed, part.epoch, document.id, image
+        )
+
+
+def _placed(part: _Part) -> Placed:
+    return Placed(part.part.tokens, [part.document.image_keys[image] for image in part.images])
+
+
+@lru_cache(maxsize=2)  # an epoch and the one after it: the look-ahead spans their seam
+def _order(seed: int, epoch: int, documents: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(documents)

@@ -1,0 +1,156 @@
+"""What a run tells: metrics.jsonl always, a live panel in a terminal, plain lines elsewhere.
+
+The file is the truth: a line per logged step, cut back to the checkpoint when a run resumes, so that no step
+is in it twice. Rates are means since the line before.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+
+from lcl_train.collate import Batch
+
+_LINE_EVERY_S = 10.0
+_SHOWN: dict[str, str] = {
+    "loss/total": "{:.4f}",
+    "loss/generation": "{:.4f}",
+    "loss/contrastive": "{:.4f}",
+    "loss/recall_at_1": "{:.1%}",
+    "lr": "{:.2e}",
+    "grad_norm": "{:.2f}",
+    "images_per_s": "{:,.0f}",
+    "tokens_per_s": "{:,.0f}",
+    "fill": "{:.1%}",
+    "image_fill": "{:.1%}",
+    "data_wait": "{:.1%}",
+}
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What was seen since some moment."""
+
+    since: float = field(default_factory=time.perf_counter)
+    steps: int = 0
+    images: int = 0
+    tokens: int = 0
+    positions: int = 0
+    image_budget: int = 0
+    waited_s: float = 0.0
+
+    def add(self, batch: Batch, image_budget: int, waited_s: float) -> None:
+        self.steps += 1
+        self.images += len(batch.image_keys)
+        self.tokens += batch.n_tokens
+        self.positions += len(batch.tokens)
+        self.image_budget += image_budget
+        self.waited_s += waited_s
+
+    def rates(self) -> dict[str, float]:
+        elapsed = max(time.perf_counter() - self.since, 1e-9)
+        return {
+            "images_per_s": self.images / elapsed,
+            "tokens_per_s": self.tokens / elapsed,
+            "fill": self.tokens / max(self.positions, 1),
+            "image_fill": self.images / max(self.image_budget, 1),
+            "data_wait": min(self.waited_s / elapsed, 1.0),
+            "step_s": elapsed / max(self.steps, 1),
+        }
+
+
+class Report:
+    """The voice of a run; use it as a context manager, so that the panel ends with it."""
+
+    def __init__(self, file: Path, step: int, steps: int, image_budget: int, console: Console | None) -> None:
+        """Open metrics.jsonl, without the lines after `step`.
+
+        Args:
+            file: metrics.jsonl.
+            step: steps done before this process.
+            steps: of the whole run.
+            image_budget: images a batch could hold.
+            console: where people look; None: stderr.
+        """
+        self.steps, self._image_budget = steps, image_budget
+        self._console = console or Console(stderr=True)
+        _cut(file, step)
+        self._file = file.open("a", encoding="utf-8")
+        self._window, self._whole = _Sums(), _Sums()
+        self._spoken = 0.0
+        self._live = Live(console=self._console, transient=True) if self._console.is_terminal else None
+
+    def __enter__(self) -> "Report":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+        self._file.close()
+
+    def count(self, batch: Batch, waited_s: float) -> None:
+        """Take note of a batch, and of how long the step stood still for it."""
+        self._window.add(batch, self._image_budget, waited_s)
+        self._whole.add(batch, self._image_budget, waited_s)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Write the line of a step (1-based: steps done) and show it."""
+        line: dict[str, Any] = {"step": step, **values, **self._window.rates()}
+        self._window = _Sums()
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        self._show(step, line)
+
+    def say(self, text: str) -> None:
+        """One plain line, above the panel if there is one."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def rates(self) -> dict[str, float]:
+        """Means over this process, compilation and first steps included."""
+        return self._whole.rates()
+
+    def _show(self, step: int, line: dict[str, Any]) -> None:
+        shown = {name: form.format(line[name]) for name, form in _SHOWN.items() if name in line}
+        left_s = (self.steps - step) * self._whole.rates()["step_s"]
+        shown["eta"] = str(timedelta(seconds=round(left_s)))
+        if self._live:
+            self._live.update(_panel(step, self.steps, shown))
+        elif step == self.steps or time.monotonic() - self._spoken > _LINE_EVERY_S:
+            self._spoken = time.monotonic()
+            facts = " · ".join(f"{name.removeprefix('loss/')} {value}" for name, value in shown.items())
+            self.say(f"step {step}/{self.steps} · {facts}")
+
+
+def _panel(step: int, steps: int, shown: dict[str, str]) -> Panel:
+    table = Table.grid(padding=(0, 2))
+    for _ in range(4):
+        table.add_column()
+    cells = [cell for name, value in shown.items() for cell in (f"[dim]{name}[/]", f"[bold]{value}[/]")]
+    for start in range(0, len(cells), 4):
+        table.add_row(*cells[start : start + 4])
+    return Panel(table, title=f"step {step}/{steps}", expand=False)
+
+
+def _cut(file: Path, step: int) -> None:
+    """Keep the lines up to `step`; a line torn by a kill goes too."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    kept = [line for line in lines if _step(line) <= step]
+    draft = file.with_name(f".tmp-{file.name}")
+    draft.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    draft.replace(file)
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

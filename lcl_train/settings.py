@@ -1,0 +1,72 @@
+"""The settings of a training run: frozen, nested, defaulted by the preset, and written next to the result.
+
+A preset brings the sizes of the network and the few training values that must follow them; whatever a recipe
+or `--set` gives stands above it.
+"""
+
+import difflib
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from lcl_train.optim import OptimizerSettings
+from lcl_train.pack import PackSettings
+from lcl_train.presets import PRESETS, ModelSettings
+from schemas.errors import RecipeError
+from schemas.overrides import laid_over, settle
+from schemas.recipe import Member, Section, Settings
+
+# What must follow the size of the network; all else has one default for all presets.
+_FOLLOWS_PRESET: dict[str, Section] = {
+    "nano": {
+        "rows": 8,
+        "pack": {"row_tokens": 512, "row_images": 16},
+        "optimizer": {"lr": 1e-3, "warmup_steps": 50},
+    },
+    "tiny": {"rows": 16, "optimizer": {"lr": 1e-3, "warmup_steps": 500}},
+    "small": {"rows": 32, "optimizer": {"lr": 5e-4}},
+    "base": {"rows": 64},
+    "base32": {"rows": 64},
+}
+
+
+class Train(Settings):
+    """Everything that decides a run, apart from the shards it reads."""
+
+    preset: str = Field("nano", description="named sizes: nano, tiny, small, base, base32")
+    model: Section = Field(default_factory=dict, description="sizes that differ from the preset's")
+    objective: Member = Field("lcl", description="what is trained for: a file of lcl_train/objectives")
+    steps: int | None = Field(None, gt=0, description="optimiser steps; None: as many as `epochs` takes")
+    epochs: float = Field(1.0, gt=0, description="passes over the shards, where `steps` is None")
+    rows: int = Field(8, gt=0, description="packed rows of a batch; the contrast is among all its images")
+    pack: PackSettings = PackSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    seed: int = Field(0, ge=0, description="of the weights, the order, the crops and the placement of images")
+    workers: int = Field(2, gt=0, description="threads that decode and pack; the batches do not depend on it")
+    save_every_steps: int = Field(1000, gt=0, description="steps from one checkpoint to the next")
+    save_every_minutes: float = Field(15.0, gt=0, description="minutes after which one is due anyway")
+    keep_last: int = Field(2, gt=0, description="checkpoints to keep")
+    log_every: int = Field(10, gt=0, description="steps from one line of metrics.jsonl to the next")
+    device: str = Field("auto", description="auto (CUDA if there is one), cpu, cuda, cuda:1, ...")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of activations; auto: bfloat16 on CUDA, float32 elsewhere"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_preset(cls, section: Any) -> Any:
+        if not isinstance(section, dict):
+            return section
+        return laid_over(_FOLLOWS_PRESET.get(str(section.get("preset", "nano")), {}), section)
+
+    def model_settings(self, vocab_size: int) -> ModelSettings:
+        """The sizes of the model for the vocabulary of some shards.
+
+        Raises:
+            RecipeError: no such preset, or `model` names a size that there is not.
+        """
+        if self.preset not in PRESETS:
+            near = difflib.get_close_matches(self.preset, PRESETS, n=3) or list(PRESETS)
+            raise RecipeError(f"preset {self.preset}: no such preset; did you mean {', '.join(near)}?")
+        sizes = laid_over(PRESETS[self.preset].model_dump(), self.model)
+        return settle(ModelSettings, sizes, "model").with_vocabulary(vocab_size)
