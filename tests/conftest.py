@@ -1,0 +1,25 @@
+"""What all tests share: nothing but loopback is reachable, and no library calls home."""
+
+import os
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+import pytest
+
+os.environ.update(
+    HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1", NO_ALBUMENTATIONS_UPDATE="1"
+)
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        if isinstance(address, tuple) and not ip_address(address[0]).is_loopback:
+            raise AssertionError(f"a test connects to {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    yield
