@@ -131,9 +131,7 @@ class Stage:
             failed=dict(sorted(failed.items())),
             notes=[*notes, *(note for proof in made.values() for note in proof.notes)],
         )
-        files.write(
-            self.out / MANIFEST, manifest.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
-        )
+        files.write(self.out / MANIFEST, manifest.to_bytes())
         return manifest
 
 

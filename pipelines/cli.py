@@ -163,16 +163,21 @@ def shard(
 @tokenizer.command("train")
 def tokenizer_train(
     docs: Documents,
-    out: Annotated[Path, typer.Argument(help="The tokenizer.json to write.")],
+    out: Out,
     vocab_size: Annotated[int, typer.Option(help="Tokens of text; the special ones come on top.")] = 32768,
+    as_json: Json = False,
 ) -> None:
     """Train a byte-level BPE tokenizer on the text of documents.
 
-    Example: lcl tokenizer train work/deduplicated tokenizer.json --vocab-size 16384
+    Example: lcl tokenizer train work/deduplicated work/tokenizer --vocab-size 16384
     """
-    from lcl_data.tokenizer import train as run
+    from pipelines.vocabulary import train_tokenizer
+    from schemas.recipe import TokenizerSection
 
-    run(docs, out, vocab_size)
+    console, _ = _start(1, as_json)
+    path = train_tokenizer(docs, out, TokenizerSection(vocab_size=vocab_size))
+    console.say(f"wrote {path}; use it with `lcl shard ... --set tokenizer={path}`")
+    console.result({"tokenizer": str(path)})
 
 
 @app.command()
@@ -221,7 +226,7 @@ def train(
 
     Example: lcl train work/shards work/run --preset nano --set steps=500 --set optimizer.lr=1e-3
     """
-    from pipelines.train import train as run
+    from pipelines.training import train as run
 
     console, _ = _start(1, as_json)
     run(shards, out, {"preset": preset, "objective": objective}, settings, resume, console)
@@ -241,7 +246,7 @@ def eval_(
 
     Example: lcl eval work/run scenes/ work/eval -u knn -u linear_probe
     """
-    from pipelines.train import evaluate as run
+    from pipelines.training import evaluate as run
 
     console, _ = _start(1, as_json)
     run(checkpoint, data, out, use, console)

@@ -18,7 +18,7 @@ from lcl_data.shard import Shard
 from schemas.errors import RecipeError
 from schemas.members import build
 from schemas.overrides import laid_over, nested, settle
-from schemas.recipe import EvalSection, Recipe, Settings
+from schemas.recipe import EvalSection, Recipe, Settings, TokenizerSection
 
 T = TypeVar("T", bound=Settings)
 OURS = Path(__file__).parent
@@ -39,6 +39,7 @@ class Plan:
     download: Download | None
     filters: list[Filter] | None
     rules: list[Rule] | None
+    tokenizer: TokenizerSection | None
     shard: Shard | None
     train: dict[str, Any] | None
     eval: EvalSection | None
@@ -103,6 +104,7 @@ def plan(recipe: Recipe) -> Plan:
         download=_section(Download, recipe.download, "download"),
         filters=_members("lcl_data.filters", recipe.filters, Filter),
         rules=_members("lcl_data.dedupe", recipe.dedupe, Rule),
+        tokenizer=recipe.tokenizer,
         shard=_section(Shard, recipe.shard, "shard"),
         train=None if recipe.train is None else {"seed": recipe.seed, **recipe.train},
         eval=recipe.eval,

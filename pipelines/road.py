@@ -12,9 +12,10 @@ from lcl_data.download import download
 from lcl_data.engine import Engine
 from lcl_data.filter import filter_documents
 from lcl_data.ingest import ingest
-from lcl_data.shard import shard
+from lcl_data.shard import Shard, shard
 from pipelines.console import Console, ledger_rows
 from pipelines.recipes import Plan, plan, read
+from pipelines.vocabulary import train_tokenizer
 from schemas.errors import RecipeError
 from schemas.manifest import Count, Manifest
 
@@ -63,11 +64,20 @@ def data_stages(road: Plan, engine: Engine) -> Iterator[Manifest]:
     if road.shard is not None:
         if images is None or road.filters is None:
             raise RecipeError("shard: needs the sections download and filters, which attach the pictures")
-        yield shard(docs, images, work / "shards", road.shard, engine)
+        yield shard(docs, images, work / "shards", _with_tokenizer(road, docs), engine)
+
+
+def _with_tokenizer(road: Plan, docs: Path) -> Shard:
+    """The settings of the shards, with the tokenizer that the recipe wants learnt."""
+    assert road.shard is not None
+    if road.tokenizer is None:
+        return road.shard
+    path = train_tokenizer(docs, road.work / "tokenizer", road.tokenizer)
+    return road.shard.model_copy(update={"tokenizer": str(path)})
 
 
 def _train(road: Plan, console: Console) -> dict[str, object]:
-    from pipelines.train import evaluate, train
+    from pipelines.training import evaluate, train
 
     results: dict[str, object] = {}
     run = road.work / "run"

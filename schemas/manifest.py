@@ -1,7 +1,7 @@
 """manifest.json of a stage folder: what was made, from what, by which settings, and the ledger.
 
-The law: read = kept + rejected, for every kind a stage counts (documents, images, and files where it reads
-foreign ones).
+The law: read = kept + rejected, for every kind a stage counts (documents, images; files where it reads
+foreign ones; texts where it cuts them).
 """
 
 from pathlib import Path
@@ -46,7 +46,8 @@ class Ledger(BaseModel):
     model_config = ConfigDict(extra="forbid")
     documents: Count = Field(default_factory=Count)
     images: Count = Field(default_factory=Count)
-    files: Count | None = None
+    files: Count | None = None  # where a stage reads foreign ones
+    texts: Count | None = None  # where a filter cut text items
 
     def add(self, other: "Ledger") -> None:
         """Add another ledger to this one."""
@@ -55,6 +56,9 @@ class Ledger(BaseModel):
         if other.files:
             self.files = self.files or Count()
             self.files.add(other.files)
+        if other.texts:
+            self.texts = self.texts or Count()
+            self.texts.add(other.texts)
 
     def sorted(self) -> "Ledger":
         """The same ledger with its reasons in alphabetical order, so that equal ledgers are equal bytes."""
@@ -95,6 +99,10 @@ class Manifest(BaseModel):
     ledger: Ledger
     failed: dict[str, str] = Field(default_factory=dict)  # shard or input file: why
     notes: list[str] = Field(default_factory=list)
+
+    def to_bytes(self) -> bytes:
+        """The content of manifest.json."""
+        return self.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
 
     @model_validator(mode="after")
     def _known_version(self) -> Self:

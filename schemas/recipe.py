@@ -19,6 +19,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class TokenizerSection(Settings):
+    """A byte-level BPE learnt from the documents, for `shard`."""
+
+    vocab_size: int = Field(32768, gt=256, description="entries learnt; the special tokens come on top")
+
+
 class EvalSection(Settings):
     """What the trained encoder is tried on."""
 
@@ -36,6 +42,7 @@ class Recipe(Settings):
     download: Section | None = Field(None, description="settings of `lcl download`")
     filters: list[Member] | None = Field(None, description="filters, in the order in which they cut")
     dedupe: list[Member] | None = Field(None, description="rules, in the order in which they cut")
+    tokenizer: TokenizerSection | None = Field(None, description="learn one; else shard.tokenizer names it")
     shard: Section | None = Field(None, description="tokenizer and containers of the training shards")
     train: Section | None = Field(None, description="preset and settings of the trainer")
     eval: EvalSection | None = Field(None, description="evals of the trained encoder")

@@ -9,7 +9,7 @@ REJECTS = stamp(
         [
             pa.field(
                 "kind", pa.string(), nullable=False
-            ),  # files, documents or images: the ledger's own keys
+            ),  # files, documents, images or texts: the ledger's own keys
             pa.field("reason", pa.string(), nullable=False),
             ("id", pa.string()),  # of the document; null for a row that never became one
             ("item", pa.int32()),  # index of the item in the document as it was read

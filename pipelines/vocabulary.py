@@ -1,0 +1,52 @@
+"""The stage `tokenizer`: a byte-level BPE learnt from the text of documents, where CLIP's is not wanted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from lcl_data import files, tokenizer
+from lcl_data.stage import Stage, document_units, input_of, open_documents, refuse_foreign
+from schemas.manifest import MANIFEST, Ledger, Manifest, Shard
+from schemas.recipe import TokenizerSection
+
+TOKENIZER = "tokenizer.json"
+_BATCH_ROWS = 256
+
+
+def train_tokenizer(docs: Path, out: Path, settings: TokenizerSection) -> Path:
+    """Learn a vocabulary, unless it was learnt from the same documents before.
+
+    Args:
+        docs: stage folder with documents.
+        out: folder for tokenizer.json and its manifest.
+        settings: size of the vocabulary.
+
+    Returns:
+        The tokenizer.json.
+    """
+    stage = Stage("tokenizer", out, settings.model_dump(), (input_of("documents", docs),))
+    path = out / TOKENIZER
+    if stage.finished() and path.exists():
+        return path
+    refuse_foreign(out)
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer.train(_texts(docs), settings.vocab_size, path)
+    shard = Shard(name=TOKENIZER, rows=0, nbytes=path.stat().st_size, sha256=files.sha256(path))
+    manifest = Manifest(
+        stage=stage.name,
+        digest=stage.digest,
+        settings=stage.settings,
+        inputs=list(stage.inputs),
+        shards=[shard],
+        ledger=Ledger(),
+    )
+    files.write(out / MANIFEST, manifest.to_bytes())
+    return path
+
+
+def _texts(docs: Path) -> Iterator[str]:
+    for unit in document_units(docs):
+        for batch in open_documents(unit.payload).iter_batches(_BATCH_ROWS, columns=["items"]):
+            items = pc.list_flatten(batch.column("items"))
+            yield from pc.struct_field(items, "text").drop_null().to_pylist()
