@@ -188,8 +188,9 @@ class Run:
         return (
             f"{self.settings.preset}: {_size(self.model) / 1e6:.1f} M parameters "
             f"({_size(self.model.vision) / 1e6:.1f} M in the encoder, {sizes.image_size} px, "
-            f"{self.model.slots} tokens an image) on {self.device}, {dtype}; {len(self.loader.shards):,} documents; "
-            f"{self.settings.rows} rows of {pack.row_tokens} tokens; steps {self.step} to {self.steps}"
+            f"{self.model.slots} tokens an image) on {self.device}, {dtype}; "
+            f"{len(self.loader.shards):,} documents; {self.settings.rows} rows of {pack.row_tokens} tokens; "
+            f"steps {self.step} to {self.steps}"
         )
 
     @property

@@ -5,7 +5,7 @@ argument): generation alone collapses on interleaved data, contrast alone keeps 
 """
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -13,12 +13,11 @@ from torch.utils.checkpoint import checkpoint
 from lcl_train.collate import Batch
 from lcl_train.model import Outputs
 from lcl_train.objectives import Loss
+from schemas.recipe import Settings
 
 
-class Lcl(BaseModel):
+class Lcl(Settings):
     """Weighted sum of a symmetric InfoNCE over the pairs and the mean cross-entropy of the text targets."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     contrastive_weight: float = Field(0.1, ge=0, description="weight of the contrast (the paper's lambda)")
     generation_weight: float = Field(1.0, ge=0, description="weight of the next-token loss")

@@ -1,0 +1,114 @@
+"""Evals of a checkpoint, always beside the same network at random initialisation, with bootstrap intervals.
+
+An untrained ViT beats chance: it sees colours and edges already. What training gave is the difference.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lcl_train.encoder import load_encoder, random_encoder
+from lcl_train.evals import Eval, Scores
+from lcl_train.features import Folder, Subject
+from schemas.members import key
+
+REPORT, TABLE, CACHE = "eval.json", "eval.md", "features"
+_RESAMPLES = 2000
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1%} [{self.low:.1%}, {self.high:.1%}]"
+
+
+def evaluate(checkpoint: Path, data: Path, out: Path, evals: Sequence[Eval]) -> dict[str, Any]:
+    """Try an encoder; write eval.json and eval.md, and keep the features for the next time.
+
+    Args:
+        checkpoint: of a run, or the run's folder (its newest one).
+        data: train/<class>/*.jpg and val/<class>/*.jpg.
+        out: folder of the results.
+        evals: what to try.
+
+    Returns:
+        What eval.json holds: step, data, and per eval the intervals `trained`, `random` and `gain`.
+
+    Raises:
+        CheckpointError: no checkpoint, or one that cannot be loaded.
+        RecipeError: `data` is no folder of classes.
+        ImageError: a picture that cannot be read.
+    """
+    folder = Folder(data)
+    encoder, state = load_encoder(checkpoint)
+    untrained = random_encoder(state.model, int(state.settings["seed"]))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trained, random = (Subject(e.to(device), folder, out / CACHE) for e in (encoder, untrained))
+    results = {key(eval_): _compare(eval_, eval_(trained), eval_(random)) for eval_ in evals}
+    report = {
+        "step": state.step,
+        "preset": state.settings["preset"],
+        "data": {"name": data.name, "classes": list(folder.classes), "items": _count(folder)},
+        "evals": results,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / TABLE).write_text(_table(report), encoding="utf-8")
+    return report
+
+
+def bootstrap(values: NDArray[np.float64], seed: int = _SEED) -> Interval:
+    """The mean with the 2.5th and 97.5th percentile of the means of 2,000 resamples."""
+    rng = np.random.default_rng(seed)
+    n = len(values)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
+    low, high = np.percentile(weights @ values / n, [2.5, 97.5])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def _compare(eval_: Eval, trained: Scores, random: Scores) -> dict[str, Any]:
+    """Both results, and their difference item by item: its interval is narrower than theirs would suggest."""
+    mine, theirs = (scores.values.double().numpy() for scores in (trained, random))
+    intervals = {"trained": mine, "random": theirs, "gain": mine - theirs}
+    return {
+        **{name: _as_dict(bootstrap(values)) for name, values in intervals.items()},
+        "settings": eval_.model_dump(mode="json"),
+        "notes": {"trained": trained.notes, "random": random.notes},
+    }
+
+
+def _as_dict(interval: Interval) -> dict[str, float]:
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
+
+
+def _count(folder: Folder) -> dict[str, int]:
+    return {"train": len(folder.pictures("train")), "val": len(folder.pictures("val"))}
+
+
+def _table(report: dict[str, Any]) -> str:
+    rows = [
+        f"| {name} | "
+        + " | ".join(str(Interval(**found[part])) for part in ("trained", "random", "gain"))
+        + " |"
+        for name, found in report["evals"].items()
+    ]
+    items = report["data"]["items"]
+    head = (
+        f"{report['data']['name']}: {len(report['data']['classes'])} classes, "
+        f"{items['train']:,} pictures to learn from, {items['val']:,} to tell; "
+        f"preset {report['preset']}, step {report['step']:,}; 95 % bootstrap intervals"
+    )
+    return "\n".join([head, "", "| eval | trained | random weights | gain |", "|---|---|---|---|", *rows, ""])
