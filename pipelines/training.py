@@ -1,6 +1,6 @@
 """Training and evaluation as stages of the road: skipped when settings and inputs have not changed.
 
-The trainer itself knows neither recipes nor manifests; here its results get the manifest every stage folder has.
+The trainer itself knows neither recipes nor manifests; here its results get a manifest as every stage has.
 """
 
 import json
