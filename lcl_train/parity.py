@@ -1,7 +1,7 @@
 """Our losses and gradients against stored ones of the reference: `python -m lcl_train.parity FIXTURE.npz`.
 
-The model, collator and objective are those of training, and every error is the worse of two layouts: one document
-in a row, and all documents packed into one row.
+The model, collator and objective are those of training, and every error is the worse of two layouts: one
+document in a row, and all documents packed into one row.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def parity(fixture: Path) -> dict[str, float]:
     """Run a fixture and compare.
 
     Args:
-        fixture: an .npz of `param/*`, `input/*`, `output/*` and `grad/*`; the sizes are in the .json beside it.
+        fixture: an .npz of `param/*`, `input/*`, `output/*`, `grad/*`; the sizes lie in the .json beside it.
 
     Returns:
         The losses `contrastive`, `generation` and `total` of packed rows; `max_rel_err_loss` and
@@ -38,7 +38,7 @@ def parity(fixture: Path) -> dict[str, float]:
     with np.load(fixture, allow_pickle=False) as stored:
         arrays = dict(stored)
     sizes = json.loads(fixture.with_suffix(".json").read_text())
-    model = import_reference(_tensors(arrays, "param/"), sizes["vision_head_width"])
+    model = import_reference(_tensors(arrays, "param/"), sizes["vision_head_width"], sizes["lm_heads"])
     gradients = convert(_tensors(arrays, "grad/"), model)
     objective = Lcl(
         contrastive_weight=sizes["contrastive_weight"],
@@ -83,8 +83,8 @@ def _step(model: LCLModel, objective: Lcl, batch: Batch) -> dict[str, float]:
 def _gradient_error(model: LCLModel, expected: dict[str, Tensor]) -> float:
     """The largest distance of a gradient from the expected one, relative to its norm.
 
-    A gradient is passed over if both sides are rounding of the whole one: a bias of the keys adds one number to
-    all logits of a softmax, so its exact gradient is 0.
+    A gradient is passed over if both sides are rounding of the whole one: a bias of the keys adds one number
+    to all logits of a softmax, so its exact gradient is 0.
     """
     noise = torch.finfo(torch.float32).eps * torch.stack([x.norm() for x in expected.values()]).norm()
     worst = 0.0

@@ -1,4 +1,4 @@
-"""Weights of the reference implementation (OpenGVLab/LCL) under our names: for parity, and to start from them.
+"""Weights of the reference implementation (OpenGVLab/LCL) under our names, for parity and to start from.
 
 Only names and shapes change; a file that would need a pickle to run code is refused.
 """
@@ -69,12 +69,13 @@ def read_reference(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
-def settings_of(state: Mapping[str, Tensor], head_width: int = 64) -> ModelSettings:
+def settings_of(state: Mapping[str, Tensor], head_width: int = 64, heads: int | None = None) -> ModelSettings:
     """The sizes of a reference model, read off the shapes of its weights.
 
     Args:
         state: weights under the reference's names.
         head_width: width of an attention head, which no shape tells; 64 in all its configurations.
+        heads: of the language model and the pooling; None: as many as have `head_width`.
     """
     conv, width = state["visual.conv1.weight"].shape, state["text.token_embedding.weight"].shape[1]
     patches = len(state["visual.positional_embedding"]) - 1
@@ -89,7 +90,7 @@ def settings_of(state: Mapping[str, Tensor], head_width: int = 64) -> ModelSetti
         language=LanguageSettings(
             width=width,
             layers=_blocks(state, "text."),
-            heads=width // head_width,
+            heads=heads or width // head_width,
             context=len(state["text.positional_embedding"]),
             vocab_size=len(state["text.token_embedding.weight"]),
         ),
@@ -118,14 +119,14 @@ def convert(state: Mapping[str, Tensor], model: LCLModel) -> dict[str, Tensor]:
     return {name: value.reshape(shapes[name]) for name, value in ours.items()}
 
 
-def import_reference(state: Mapping[str, Tensor], head_width: int = 64) -> LCLModel:
-    """A model with the reference's weights.
+def import_reference(state: Mapping[str, Tensor], head_width: int = 64, heads: int | None = None) -> LCLModel:
+    """A model with the reference's weights; the arguments are those of `settings_of`.
 
     Raises:
         CheckpointError: if they are not those of an LCL model.
     """
     try:
-        model = LCLModel(settings_of(state, head_width))
+        model = LCLModel(settings_of(state, head_width, heads))
     except KeyError as error:
         raise CheckpointError(f"weight {error} is missing; is this an LCL checkpoint?") from error
     model.load_state_dict(convert(state, model), strict=True)

@@ -1,0 +1,94 @@
+"""What a batch holds, spelled out for documents small enough to read."""
+
+import numpy as np
+import pytest
+import torch
+
+from lcl_train.collate import Placed, collate, expand, key_number
+from lcl_train.specials import SpecialTokens
+from schemas.errors import RecipeError, ShardError
+
+SPECIALS = SpecialTokens(sot=100, eot=101, image=102, boi=103, eoi=104, pad=105, vocab_size=106)
+SOT, EOT, IMAGE, BOI, EOI, PAD = 100, 101, 102, 103, 104, 105
+
+
+def placed(*tokens):
+    keys = [f"{at:015x}{0:049x}" for at, token in enumerate(tokens) if token == IMAGE]
+    return Placed(np.array(tokens, np.int32), keys)
+
+
+def batch_of(*rows, row_tokens=24, slots=2):
+    images = sum(len(document.image_keys) for row in rows for document in row)
+    return collate(rows, torch.zeros(images, 3, 4, 4), SPECIALS, slots, row_tokens)
+
+
+def test_an_image_token_becomes_its_frame_and_slots():
+    tokens = np.array([SOT, IMAGE, IMAGE, 7, IMAGE], np.int32)
+    frame = [BOI, IMAGE, IMAGE, EOI]
+    assert expand(tokens, SPECIALS, 2).tolist() == [SOT, *frame, *frame, 7, *frame]
+    assert expand(np.array([SOT], np.int32), SPECIALS, 2).tolist() == [SOT]
+
+
+def test_every_index_of_one_row():
+    batch = batch_of([placed(SOT, 7, IMAGE, 8, EOT), placed(SOT, 9, EOT)], row_tokens=14)
+    frame = [BOI, IMAGE, IMAGE, EOI]
+    assert batch.tokens.tolist() == [SOT, 7, *frame, 8, EOT, SOT, 9, EOT, PAD, PAD, PAD]
+    assert batch.positions.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 0, 0, 0]
+    assert batch.segments.lengths == (8, 3, 3)
+    assert batch.slot_index.tolist() == [3, 4]
+    assert (batch.pair_position.tolist(), batch.pair_image.tolist()) == ([2], [0])
+    assert batch.label_position.tolist() == [0, 1, 5, 6, 8, 9]
+    assert batch.labels.tolist() == [7, BOI, 8, EOT, 9, EOT]
+    assert (batch.n_tokens, batch.n_documents) == (11, 2)
+
+
+def test_rows_lie_end_to_end():
+    batch = batch_of([placed(SOT, 7, EOT)], [placed(SOT, 8, IMAGE, EOT)], row_tokens=8)
+    assert len(batch.tokens) == 16
+    assert batch.pair_position.tolist() == [10]
+    assert batch.segments.lengths == (3, 5, 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "pairs"),
+    [
+        ((SOT, IMAGE, 7, EOT), []),
+        ((IMAGE, 7, EOT), []),
+        ((SOT, IMAGE, IMAGE, 7, EOT), [1]),
+        ((SOT, 7, IMAGE, 8, IMAGE, EOT), [0, 1]),
+        ((7, IMAGE, EOT), [0]),
+    ],
+)
+def test_an_image_is_a_pair_only_with_something_of_its_document_before_it(tokens, pairs):
+    neighbour = placed(SOT, 9, EOT)
+    assert batch_of([placed(*tokens)]).pair_image.tolist() == pairs
+    assert batch_of([neighbour, placed(*tokens)]).pair_image.tolist() == pairs
+
+
+def test_copies_of_a_picture_share_a_number():
+    assert key_number("ab" * 32) == key_number("ab" * 32) != key_number("ac" * 32)
+    assert 0 <= key_number("f" * 64) < 2**63
+
+
+def test_a_row_that_is_too_long_is_refused():
+    with pytest.raises(RecipeError, match="5 tokens exceeds row_tokens 4"):
+        batch_of([placed(SOT, 1, 2, 3, EOT)], row_tokens=4)
+
+
+def test_images_must_match_their_tokens():
+    with pytest.raises(RecipeError, match="1 image tokens, 2 images"):
+        collate([[placed(SOT, IMAGE, EOT)]], torch.zeros(2, 3, 4, 4), SPECIALS, 2, 16)
+
+
+def test_a_batch_moves_as_a_whole():
+    batch = batch_of([placed(SOT, 7, IMAGE, EOT)]).to("meta")
+    assert batch.tokens.is_meta and batch.pixels.is_meta and batch.segments.bounds.is_meta
+    assert batch.n_documents == 1
+
+
+def test_special_tokens_are_read_from_the_metadata():
+    text = '{"sot":1,"eot":2,"image":3,"boi":4,"eoi":5,"pad":6,"vocab_size":7}'
+    assert SpecialTokens.parse(text.encode()) == SpecialTokens(1, 2, 3, 4, 5, 6, 7)
+    for torn in ("", "[]", '{"sot":1}'):
+        with pytest.raises(ShardError, match=r"lcl\.tokens"):
+            SpecialTokens.parse(torn)
