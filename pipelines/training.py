@@ -13,9 +13,11 @@ from lcl_data.stage import Stage, input_of
 from pipelines.console import Console
 from schemas.errors import RecipeError
 from schemas.manifest import MANIFEST, Ledger, Manifest, Shard
+from schemas.members import key
 from schemas.overrides import laid_over, nested, settle
 
 SUMMARY = "summary.json"
+_PARTS = ("trained", "random", "gain")
 Json = dict[str, Any]
 
 
@@ -47,7 +49,8 @@ def train(
     (out / MANIFEST).unlink(missing_ok=True)
     summary = run(shards, out, step, resume, console.rich)
     if summary["is_finished"]:
-        _finish(stage, summary, sorted((out / "checkpoints").rglob("*.safetensors")))
+        files.write(out / SUMMARY, json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")
+        _finish(stage, sorted((out / "checkpoints").rglob("*.safetensors")))
     return _shown(summary, console)
 
 
@@ -58,9 +61,8 @@ def _need_torch() -> None:
         raise RecipeError(f"training needs the extra 'train' ({error}); pip install 'lcl[train]'") from error
 
 
-def _finish(stage: Stage, summary: Json, outputs: Sequence[Path]) -> None:
-    """Write the summary and the manifest that proves the stage done."""
-    files.write(stage.out / SUMMARY, json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")
+def _finish(stage: Stage, outputs: Sequence[Path]) -> None:
+    """Write the manifest that proves the stage done."""
     shards = [
         Shard(
             name=path.relative_to(stage.out).as_posix(),
@@ -93,3 +95,47 @@ def _shown(summary: Json, console: Console) -> Json:
             flat += [(f"{name}/{key}", value) for key, value in part.items()]
     console.table("train", ("", ""), flat)
     return summary
+
+
+def evaluate(checkpoint: Path, data: Path, out: Path, use: Sequence[Any], console: Console) -> Json:
+    """Probe an encoder, unless this very checkpoint was probed on this data with these evals.
+
+    Args:
+        checkpoint: of a run, or the run's folder.
+        data: folder of classes.
+        out: folder of the results.
+        use: evals, as recipe entries or as YAML text.
+        console: what tells of it.
+
+    Returns:
+        What eval.json holds.
+    """
+    _need_torch()
+    from lcl_train import checkpoint as checkpoints
+    from lcl_train import evaluate as evaluation
+    from lcl_train.evals import Eval
+    from pipelines.recipes import members
+
+    evals = members("lcl_train.evals", use, Eval)
+    weights = checkpoints.locate(checkpoint) / "model.safetensors"
+    inputs = (Input(name="model", digest=files.sha256(weights)), Input(name="data", digest=_listing(data)))
+    settings = {"evals": [{key(each): each.model_dump(mode="json")} for each in evals]}
+    stage = Stage("eval", out, settings, inputs)
+    if stage.finished():
+        report: Json = json.loads((out / evaluation.REPORT).read_bytes())
+    else:
+        report = evaluation.evaluate(checkpoint, data, out, evals)
+        _finish(stage, [out / evaluation.REPORT, out / evaluation.TABLE])
+    rows = [(name, *(_interval(found[part]) for part in _PARTS)) for name, found in report["evals"].items()]
+    console.table(f"eval on {data.name}", ("", *_PARTS), rows)
+    return report
+
+
+def _listing(data: Path) -> str:
+    """Digest of the names and sizes of all pictures."""
+    found = sorted(path for path in data.rglob("*") if path.is_file())
+    return files.digest([[path.relative_to(data).as_posix(), path.stat().st_size] for path in found])
+
+
+def _interval(values: dict[str, float]) -> str:
+    return f"{values['mean']:.1%} [{values['low']:.1%}, {values['high']:.1%}]"
