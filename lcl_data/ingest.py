@@ -37,7 +37,7 @@ class Ingest(Settings):
         Raises:
             RecipeError: unknown format, or settings that it refuses.
         """
-        return members.build("lcl_data.sources", {self.format: self.source}, Source)  # type: ignore[type-abstract]
+        return members.build("lcl_data.sources", {self.format: self.source}, Source)
 
 
 def ingest(src: Path, out: Path, settings: Ingest, engine: Engine) -> Manifest:

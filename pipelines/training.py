@@ -12,7 +12,7 @@ from lcl_data import files
 from lcl_data.stage import Stage, input_of
 from pipelines.console import Console
 from schemas.errors import RecipeError
-from schemas.manifest import MANIFEST, Ledger, Manifest, Shard
+from schemas.manifest import MANIFEST, Input, Ledger, Manifest, Shard
 from schemas.members import key
 from schemas.overrides import laid_over, nested, settle
 
