@@ -90,22 +90,21 @@ class Mmc4(Source):
     def _document(self, fields: dict[str, Any], id: str) -> tuple[Document, tuple[SourceError, ...]]:
         texts, infos = need(fields, "text_list", list), need(fields, "image_info", list)
         page = need(fields, "url", str)
-        if not all(isinstance(text, str) for text in texts):
+        if not {*map(type, texts)} <= {str}:
             raise SourceError("bad_type", "text_list holds something that is no string")
         matrix = fields.get("similarity_matrix")
         rows = matrix if isinstance(matrix, list) and len(matrix) == len(infos) else None
-        before: list[list[Image]] = [[] for _ in texts]
+        images: list[Image] = []
         lost = []
         for index, info in enumerate(infos):
             try:
-                image = _image(info, page, len(texts), rows[index] if rows else None)
-                before[image.anchor].append(image)  # type: ignore[index]  # _image always sets it
+                images.append(_image(info, page, len(texts), rows[index] if rows else None))
             except SourceError as error:
                 lost.append(SourceError(error.reason, f"image_info[{index}]: {error.detail}"))
-        items: list[Item] = []
-        for text, images in zip(texts, before, strict=True):
-            items += images
-            items.append(Text(text))
+        items: list[Item] = [*map(Text, texts)]
+        # From the last text to the first, so that the anchors of those before stay the places of their texts.
+        for image in sorted(images, key=_anchor)[::-1]:
+            items.insert(_anchor(image), image)
         if not items:
             raise SourceError("empty", "no text and no image")
         used = _COLUMNS | {"similarity_matrix"} if rows is not None else _COLUMNS
@@ -123,6 +122,11 @@ def _shards(path: Path, name: str) -> Iterator[tuple[str, Packed]]:
             yield from ((f"{name}/{member}", Packed(path, member)) for member in inside)
             return
     yield name, Packed(path)
+
+
+def _anchor(image: Image) -> int:
+    assert image.anchor is not None  # MMC4 assigns every image
+    return image.anchor
 
 
 def _image(info: Any, page: str, texts: int, similarities: Any) -> Image:
