@@ -63,9 +63,9 @@ class Draft:
         self._rows[f"{self.number:05d}{suffix}"] = count
 
     def count(self, kind: str) -> Count:
-        """The ledger's count of `documents`, `images` or `files`."""
-        if kind == "files" and self.ledger.files is None:
-            self.ledger.files = Count()
+        """The ledger's count of `documents`, `images`, `files` or `texts`."""
+        if getattr(self.ledger, kind) is None:
+            setattr(self.ledger, kind, Count())
         counted: Count = getattr(self.ledger, kind)
         return counted
 
@@ -73,7 +73,7 @@ class Draft:
         """Count a rejection and write it down.
 
         Args:
-            kind: documents, images or files.
+            kind: documents, images, files or texts.
             reason: short name, such as `broken_json` or `image_size:too_small`.
             count: ledger entries it stands for.
             **where: id, item, url, place, detail: columns of `REJECTS`.

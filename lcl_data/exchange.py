@@ -79,6 +79,19 @@ def exchange(
     return answers
 
 
+def answers_of(answers: Sequence[Path], shard: int) -> pl.DataFrame:
+    """The answer rows about documents of shard number `shard`, in the order of all their columns.
+
+    Args:
+        answers: files of an exchange (one at least) whose first column is `document`: each is sorted by it,
+            so that only the row groups that hold the shard are read.
+        shard: number of a document shard.
+    """
+    of_shard = pl.col("document").is_between(shard << 32, (shard + 1 << 32) - 1)
+    found = pl.concat([pl.scan_parquet(path) for path in answers]).filter(of_shard).collect()
+    return found.sort(found.columns)
+
+
 def buckets_for(rows: int) -> int:
     """How many buckets hold `rows` narrow rows with at most 2 million in each, if keys spread evenly."""
     return max(1, -(-rows // _BUCKET_ROWS))

@@ -1,0 +1,32 @@
+"""The same text and the same pictures in the same order: one copy is enough (1-2 % of MMC4, its issue 10)."""
+
+from typing import ClassVar, Literal
+
+import polars as pl
+
+from lcl_data.dedupe import Rule, hashed, keep_one
+from lcl_data.frames import Frames
+
+
+class ExactDocument(Rule):
+    """Documents with equal items; the first in the order of reading stays.
+
+    Texts are compared after Unicode normalisation (NFC) and with every run of white space as one space;
+    pictures by the hash of their stored bytes where it is known, else by URL.
+    """
+
+    drops: ClassVar[Literal["documents"]] = "documents"
+
+    def keys(self, frames: Frames) -> pl.DataFrame:
+        """A row per document: the hash of its items."""
+        text = pl.col("text").str.normalize("NFC").str.replace_all(r"\s+", " ").str.strip_chars()
+        picture = pl.coalesce("sha256", "url")
+        # The mark of each item's kind and the separator cannot stand in a normalised text or a URL.
+        item = pl.when("is_image").then(pl.lit("\x1f") + picture).otherwise(pl.lit("\x1e") + text)
+        contents = frames.items.group_by("document").agg(item.str.join("\x1d").alias("content"))
+        rows = frames.documents.join(contents, on="document", how="left", maintain_order="left")
+        return hashed(rows.select("document", "id"), rows["content"].fill_null(""))
+
+    def reduce(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """All but the first of each set of copies."""
+        return keep_one(rows)

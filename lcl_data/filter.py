@@ -1,0 +1,116 @@
+"""The stage `filter`: attach what the image store knows, then let filters cut, in the order of the recipe."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from lcl_data import exchange, files, store
+from lcl_data.attach import attach, attached
+from lcl_data.draft import DocumentWriter, Draft
+from lcl_data.engine import Engine
+from lcl_data.exchange import answers_of
+from lcl_data.filters import Filter
+from lcl_data.frames import Frames, no_documents, read_frames, sound_units
+from lcl_data.stage import Stage, Unit, input_of, settings_of
+from schemas.errors import RecipeError
+from schemas.manifest import MANIFEST, Input, Manifest, read_manifest
+from schemas.members import key
+
+
+def filter_documents(
+    docs: Path, out: Path, filters: Sequence[Filter], engine: Engine, images: Path | None = None
+) -> Manifest:
+    """Fill `out` with what the filters keep of the documents in `docs`.
+
+    Args:
+        docs: folder of a stage that wrote documents.
+        out: folder of this stage.
+        filters: in the order in which they cut.
+        engine: where it runs.
+        images: image store whose facts are attached first; images it lacks are rejected.
+
+    Returns:
+        The manifest; its ledger counts each rejection as `<filter>:<reason>`.
+
+    Raises:
+        RecipeError: a filter asks for a column that documents do not have.
+        ShardError: there is no manifest in `docs`, or a table of the store is torn.
+    """
+    for each in filters:
+        _try(each)
+    units, torn = sound_units(docs)
+    inputs = (input_of("documents", docs), *([_store_input(images)] if images else []), *torn)
+    settings = {"filters": [{key(each): settings_of(each)} for each in filters]}
+    stage = Stage("filter", out, settings, inputs)
+    if manifest := stage.finished():
+        return manifest
+    stage.prepare()
+    answers = None
+    if images:
+        references = read_manifest(docs).ledger.images.kept
+        scratch = exchange.scratch(out, "attach", stage.digest)
+        answers = attach(scratch, [unit for unit in units if unit.payload], images, references, engine)
+    manifest = stage.run(partial(_filter_shard, tuple(filters), answers), units, engine)
+    exchange.remove(out)
+    return manifest
+
+
+def _store_input(images: Path) -> Input:
+    """The store by its manifest, or a foreign one by the tables that describe it."""
+    if (images / MANIFEST).exists():
+        return input_of("images", images)
+    return Input(
+        name="images", digest=files.digest([files.fingerprint(path) for _, path in store.tables(images)])
+    )
+
+
+def _try(each: Filter) -> None:
+    """Run a filter over no documents at all: what is wrong with it shows before any work begins."""
+    try:
+        _view(no_documents(), each).select(each.reason())
+    except pl.exceptions.PolarsError as error:
+        raise RecipeError(
+            f"filter {key(each)}: its conditions do not fit the columns of {each.applies_to}s: {error}"
+        ) from error
+
+
+def _filter_shard(filters: tuple[Filter, ...], answers: list[Path] | None, unit: Unit, draft: Draft) -> None:
+    counts_texts = any(each.applies_to == "text" for each in filters)
+    facts = answers_of(answers, unit.number) if answers else None
+    with DocumentWriter(draft) as writer:
+        for frames in read_frames(unit):
+            _count_read(frames, draft, counts_texts)
+            left = frames if facts is None else attached(frames, facts, draft)
+            for each in filters:
+                left = _cut(left, each, draft)
+            if counts_texts:
+                draft.count("texts").kept += left.texts.height
+            writer.write(left.to_table(), left.images.height)
+
+
+def _count_read(frames: Frames, draft: Draft, counts_texts: bool) -> None:
+    draft.count("documents").read += frames.documents.height
+    draft.count("images").read += frames.images.height
+    if counts_texts:
+        draft.count("texts").read += frames.texts.height
+
+
+def _view(frames: Frames, each: Filter) -> pl.DataFrame:
+    """What a filter looks at."""
+    if each.applies_to == "document":
+        return frames.summary()
+    return frames.images if each.applies_to == "image" else frames.texts
+
+
+def _cut(frames: Frames, each: Filter, draft: Draft) -> Frames:
+    judged = (
+        _view(frames, each).with_columns(each.reason().alias("reason")).filter(pl.col("reason").is_not_null())
+    )
+    if each.applies_to == "document":
+        return frames.without_documents(judged.select("document", "id", "url", "reason"), draft)
+    named = judged.join(frames.documents.select("document", "id"), on="document", maintain_order="left")
+    rejected = named.select("document", "item", "id", "url", "reason")
+    drop = frames.without_images if each.applies_to == "image" else frames.without_texts
+    return drop(rejected, draft)

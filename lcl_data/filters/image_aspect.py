@@ -1,0 +1,25 @@
+"""Cut banners, rulers and skyscrapers: pictures much longer than wide, or wider than long."""
+
+from typing import ClassVar, Literal
+
+import polars as pl
+from pydantic import Field
+
+from lcl_data.filters import Filter
+
+
+class ImageAspect(Filter):
+    """Longer side over shorter side of the original picture.
+
+    The default is that of MMC4, OBELICS and OmniCorpus (2); COYO and DataComp use 3.
+    """
+
+    applies_to: ClassVar[Literal["image"]] = "image"
+    max: float = Field(2.0, ge=1, description="pictures with a greater ratio of sides are rejected")
+
+    def reasons(self) -> dict[str, pl.Expr]:
+        """too_long."""
+        longer = pl.max_horizontal("width", "height")
+        shorter = pl.min_horizontal("width", "height")
+        known = pl.col("width").is_not_null() & pl.col("height").is_not_null()
+        return {"too_long": pl.when(known).then(longer > shorter * self.max)}
