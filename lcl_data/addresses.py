@@ -1,7 +1,7 @@
 """Which addresses a URL out of a stranger's document may lead to, enforced where the socket is made.
 
-The check sees the very address that is connected to, so a literal IP, a name that resolves to a private address,
-a redirect and a name that changes its mind between look-up and connection (DNS rebinding) all meet the same wall.
+The check sees the very address that is connected to, so a literal IP, a name that resolves to a private one,
+a redirect and a name that changes between look-up and connection (DNS rebinding) all meet the same wall.
 """
 
 import socket
@@ -74,7 +74,7 @@ class Guard:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public internet; one that carries an IPv4 address is judged by that."""
+    """Whether an address belongs to the public internet; one that carries IPv4 is judged by that."""
     carried = _carried(address)
     if carried is not None:
         return is_public(carried)

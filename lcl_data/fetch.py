@@ -1,7 +1,7 @@
 """Fetches many URLs of strangers at once: politely (per-host limit, back-off, opt-outs) and safely.
 
-Every URL ends as a `Fetched` value with a stable reason; nothing a server does raises. One event loop serves the
-whole command, because a limit per host that is split over processes is no limit.
+Every URL ends as a `Fetched` value with a stable reason; nothing a server does raises. One event loop serves
+the whole command, because a limit per host that is split over processes is no limit.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class Fetched:
         url: as given.
         content: the body; None unless the server answered 200 and nothing was in the way.
         reason: why there is no content: http_404, timeout, too_large, private_address, bad_scheme, bad_url,
-            opted_out, too_many_redirects, dns, tls, unreachable, connection, bad_response; None when there is.
+            opted_out, too_many_redirects, dns, tls, unreachable, connection, bad_response; None with content.
         detail: what exactly happened, in words.
         http_status: of the last answer, None without one.
     """

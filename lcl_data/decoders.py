@@ -1,0 +1,69 @@
+"""The worker processes that decode pictures while one process fetches.
+
+They import Pillow and numpy only (no polars, no aiohttp), start while the list of URLs is still being made,
+and end with the process that started them even if that is killed.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+
+from lcl_data.pictures import Picture, Prepared, Refusal, prepare_all
+from schemas.errors import LclError
+
+# One thread each: the processes are the parallelism.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+class Decoders:
+    """A pool of decoding processes."""
+
+    def __init__(self, pool: ProcessPoolExecutor, size: int) -> None:
+        self._pool = pool
+        self.size = size
+
+    def submit(self, batch: Sequence[bytes], settings: Picture) -> asyncio.Future[list[Prepared | Refusal]]:
+        """Have a batch prepared."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, prepare_all, batch, settings)
+
+
+@contextmanager
+def decoders(workers: int) -> Iterator[Decoders]:
+    """Start `workers` processes without waiting for them.
+
+    Raises:
+        LclError: one of them was killed.
+    """
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start)
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(_ONE_THREAD)  # numpy reads it when a worker imports it
+    try:
+        pool.submit(prepare_all, (), Picture())  # the first task starts all processes
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    try:
+        yield Decoders(pool, workers)
+    except BrokenProcessPool as error:
+        raise LclError(
+            "a decoding process was killed, most often for want of memory; run the same command again with "
+            "fewer --workers or a smaller max_pixels: finished shards are kept"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,223 @@
+"""Bytes of strangers to a verified JPEG of bounded size, with the facts that curation needs.
+
+A JPEG that is upright and small enough keeps its own bytes once it has been decoded to the end (nothing is
+lost and nothing spent on encoding); everything else is re-encoded. JPEGs stay in YCbCr from decoder to
+encoder: resizing is linear, so that the way through RGB would only round twice.
+"""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from pydantic import Field
+
+from lcl_data.phash import phash
+from schemas.errors import ImageError
+from schemas.recipe import Settings
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_ANIMATED = (
+    "gif",
+    "webp",
+    "png",
+)  # several frames elsewhere (MPO, TIFF) are pages or views, not an animation
+_JPEG_SIDE = 65_500  # the longest side libjpeg writes
+_ORIENTATION = 0x0112  # EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
+_GAP = 2.0  # a picture is first reduced cheaply to no less than this times the wanted size
+_PILLOW_LIMIT = 89_478_485  # above, Pillow itself warns of a bomb
+
+
+class Picture(Settings):
+    """How pictures are stored.
+
+    Attributes:
+        short_side: pixels; a picture whose short side is longer is reduced to it, a smaller one left alone.
+        quality: of the JPEG, 1 to 95 (95: img2dataset's own).
+        max_pixels: width x height above which a picture is refused from its header, before it is decoded.
+        resample: how a picture is reduced; hamming costs as little as bilinear and is sharper, without the
+            dislocations of box (img2dataset's area); bicubic and lanczos cost 1.5 and 2.2 times as much.
+    """
+
+    short_side: int = Field(256, ge=8)
+    quality: int = Field(95, ge=1, le=95)
+    max_pixels: int = Field(50_000_000, ge=1, le=_PILLOW_LIMIT)
+    resample: Literal["box", "hamming", "bicubic", "lanczos"] = "hamming"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A stored picture.
+
+    Attributes:
+        content: JPEG bytes, grey or YCbCr, upright.
+        width: pixels of the stored picture.
+        height: pixels of the stored picture.
+        original_width: pixels of the original, upright.
+        original_height: pixels of the original, upright.
+        format: of the original: jpeg, png, webp, gif, bmp or tiff.
+        is_animated: the original has several frames; this is the first.
+        sha256: hex digest of `content`.
+        phash: 64-bit perceptual hash of the stored pixels before encoding.
+    """
+
+    content: bytes
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    format: str
+    is_animated: bool
+    sha256: str
+    phash: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Bytes that are no usable picture.
+
+    Attributes:
+        reason: empty, not_an_image, unsupported_format, too_many_pixels, too_long, truncated or broken_image.
+        detail: the same in words.
+    """
+
+    reason: str
+    detail: str
+
+
+def prepare(data: bytes, settings: Picture) -> Prepared | Refusal:
+    """Verify, turn upright, reduce, encode and hash one picture; never raises, whatever the bytes."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about odd EXIF and palettes, and decodes
+            return _prepare(data, settings)
+    except ImageError as error:
+        return Refusal(error.reason, error.detail)
+
+
+def prepare_all(batch: Sequence[bytes], settings: Picture) -> list[Prepared | Refusal]:
+    """`prepare` for a batch: what a worker process is sent at once, because each message has its price."""
+    return [prepare(data, settings) for data in batch]
+
+
+def _prepare(data: bytes, settings: Picture) -> Prepared:
+    image = _open(data, settings.max_pixels)
+    try:
+        return _normalise(image, data, settings)
+    except ImageError:
+        raise
+    except (
+        Exception
+    ) as error:  # Pillow's readers raise whatever they stumble over: struct.error, KeyError, ...
+        reason = "truncated" if "truncated" in str(error).lower() else "broken_image"
+        raise ImageError(reason, f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """The picture with its header read and nothing decoded."""
+    if not data:
+        raise ImageError("empty", "no bytes")
+    if data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data):
+        raise ImageError("truncated", f"{len(data)} bytes, shorter than its header says")
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_many_pixels", str(error)) from error
+    except Exception as error:  # as above
+        raise ImageError("truncated", f"{type(error).__name__}: {error}"[:200]) from error
+    if image.width * image.height > max_pixels:
+        raise ImageError("too_many_pixels", f"{image.width} x {image.height}")
+    return image
+
+
+def _unidentified(data: bytes) -> ImageError:
+    start = data[:512].lstrip().lower()
+    if b"<svg" in start or data[4:8] == b"ftyp":
+        return ImageError("unsupported_format", "SVG" if b"<svg" in start else "AVIF, HEIC or video")
+    if start.startswith(b"<"):
+        return ImageError("not_an_image", "HTML or XML")
+    if data.startswith(_MAGIC) or data[:4] == b"RIFF":
+        return ImageError("truncated", f"{len(data)} bytes, ends within the header")
+    return ImageError("not_an_image", f"starts with {data[:8]!r}")
+
+
+def _normalise(image: Image.Image, data: bytes, settings: Picture) -> Prepared:
+    form = "jpeg" if image.format in ("JPEG", "MPO") else str(image.format).lower()
+    is_animated = form in _ANIMATED and bool(getattr(image, "is_animated", False))
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    original = image.size[::-1] if orientation in _SIDEWAYS else image.size
+    size = _reduced(image.size, settings.short_side)
+    is_kept = form == "jpeg" and orientation == 1 and size == image.size
+    pixels = _decode(image, size)
+    is_kept = is_kept and image.mode in ("L", "RGB", "YCbCr")
+    if pixels.size != size:
+        pixels = pixels.resize(size, Image.Resampling[settings.resample.upper()], reducing_gap=_GAP)
+    pixels = _upright(_on_white(pixels), orientation)
+    content = data if is_kept else _encode(pixels, settings.quality)
+    digest = hashlib.sha256(content).hexdigest()
+    return Prepared(content, *pixels.size, *original, form, is_animated, digest, phash(pixels))
+
+
+def _reduced(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    shortest = min(size)
+    if shortest <= short_side:
+        return size
+    width, height = (max(1, round(side * short_side / shortest)) for side in size)
+    return width, height
+
+
+def _decode(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The pixels as L, RGB, RGBA or YCbCr; a large JPEG at 1/2, 1/4 or 1/8, at least `_GAP` times `size`."""
+    if image.format in ("JPEG", "MPO") and image.mode == "RGB":
+        is_ycc = "jfif" in image.info or image.info.get("adobe_transform") == 1
+        wanted = (int(size[0] * _GAP), int(size[1] * _GAP)) if size != image.size else None
+        image.draft("YCbCr" if is_ycc else None, wanted)
+    image.load()
+    if image.mode in ("L", "RGB", "RGBA", "YCbCr") and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip them to 8
+        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise ImageError("unsupported_format", "floating-point pixels have no agreed white")
+    if image.mode == "1":
+        return image.convert("L")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _on_white(pixels: Image.Image) -> Image.Image:
+    """Transparent pixels over white, as browsers do; after resizing, which weighs colours by alpha."""
+    if pixels.mode != "RGBA":
+        return pixels
+    page = Image.new("RGB", pixels.size, "white")
+    page.paste(pixels, mask=pixels.getchannel("A"))
+    return page
+
+
+def _upright(pixels: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return pixels if turn is None else pixels.transpose(turn)
+
+
+def _encode(pixels: Image.Image, quality: int) -> bytes:
+    if max(pixels.size) > _JPEG_SIDE:
+        raise ImageError("too_long", f"{pixels.width} x {pixels.height}: no JPEG is longer than {_JPEG_SIDE}")
+    file = io.BytesIO()
+    pixels.save(file, "JPEG", quality=quality)
+    return file.getvalue()

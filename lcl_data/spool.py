@@ -1,0 +1,118 @@
+"""A shard of the image store in the making: pictures come as the network brings them, leave in order of URLs.
+
+They wait on disk, not in memory, because one slow host holds up a whole shard; the tar is then written in one
+pass, so that its bytes do not depend on who answered first.
+"""
+
+from lcl_data import files
+from lcl_data.draft import Draft
+from lcl_data.fetch import Fetched
+from lcl_data.pictures import Prepared
+from lcl_data.store import Row, TarWriter, member_json, write_stats, write_table
+from schemas.images import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, IMAGES, SUCCESS
+
+
+class Spool:
+    """What is known so far about the URLs of one shard."""
+
+    def __init__(self, draft: Draft, urls: list[str], references: list[int], digits: int) -> None:
+        self._draft = draft
+        self._urls = urls
+        self._references = references
+        self._digits = digits
+        self._rows: list[Row | None] = [None] * len(urls)
+        self._places: dict[int, int] = {}
+        self._file = files.temporary(draft.folder / f"{draft.number:05d}.spool").open("w+b")
+        self._end = 0
+        self._missing = len(urls)
+
+    @property
+    def draft(self) -> Draft:
+        """The shard's files and ledger."""
+        return self._draft
+
+    def missing(self) -> list[tuple[int, str]]:
+        """Number and address of the URLs without an outcome."""
+        return [(index, url) for index, url in enumerate(self._urls) if self._rows[index] is None]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every URL has an outcome."""
+        return not self._missing
+
+    def store(self, index: int, picture: Prepared, http_status: int | None, nbytes: int) -> None:
+        """Keep the picture of URL number `index`; `nbytes` is the length of the original file."""
+        facts = {name: getattr(picture, name) for name in Prepared.__slots__ if name != "content"}
+        row = self._row(index, SUCCESS) | facts
+        row |= {"http_status": http_status, "original_nbytes": nbytes}
+        self.keep(index, row, picture.content)
+
+    def fail(self, index: int, fetched: Fetched) -> None:
+        """Note why there is no picture for URL number `index`: not fetched, or fetched and not usable."""
+        content = fetched.content
+        row = self._row(index, FAILED_TO_DOWNLOAD if content is None else FAILED_TO_RESIZE)
+        row |= {"reason": fetched.reason, "error_message": fetched.detail, "http_status": fetched.http_status}
+        self.keep(index, row | {"original_nbytes": None if content is None else len(content)}, b"")
+
+    def keep(self, index: int, row: Row, content: bytes) -> None:
+        """Take over a whole row, and the picture it speaks of (empty for a failure)."""
+        row = row | {"offset": None, "nbytes": None, "references": self._references[index]}
+        if row["status"] == SUCCESS:
+            self._places[index] = self._end
+            self._end += self._file.write(content)
+            row["nbytes"] = len(content)
+        self._rows[index] = row
+        self._missing -= 1
+
+    def write(self) -> None:
+        """Write tar, table, statistics and ledger of the complete shard and publish them."""
+        rows = [row for row in self._rows if row is not None]
+        with self._draft.path(".tar").open("wb") as file:
+            tar = TarWriter(file)
+            for index, start in sorted(self._places.items()):
+                row = rows[index]
+                self._file.seek(start)
+                row["offset"] = tar.add(f"{row['key']}.jpg", self._file.read(row["nbytes"]))
+                tar.add(f"{row['key']}.json", member_json(row))
+            tar.close()
+        publish(self._draft, rows, len(self._places))
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove what waits on disk."""
+        self._file.close()
+        files.temporary(self._draft.folder / f"{self._draft.number:05d}.spool").unlink(missing_ok=True)
+
+    def _row(self, index: int, status: str) -> Row:
+        key = f"{self._draft.number:05d}{index:0{self._digits}d}"
+        return dict.fromkeys(IMAGES.names) | {"url": self._urls[index], "key": key, "status": status}
+
+
+def publish(draft: Draft, rows: list[Row], members: int) -> None:
+    """Publish a shard whose tar is written: its table, statistics and ledger in image references.
+
+    Args:
+        draft: with `.tar` at its temporary path.
+        rows: of `IMAGES`, all of them.
+        members: pictures in the tar.
+    """
+    draft.rows(".tar", members)
+    write_table(draft.path(".parquet"), rows)
+    draft.rows(".parquet", len(rows))
+    write_stats(draft.path("_stats.json"), rows)
+    draft.rows("_stats.json", 1)
+    count(draft, rows)
+    draft.commit()
+
+
+def count(draft: Draft, rows: list[Row]) -> None:
+    """Enter the outcomes into the ledger: a URL counts as often as documents point at it."""
+    images = draft.count("images")
+    for row in rows:
+        references = row["references"]
+        images.read += references
+        if row["status"] == SUCCESS:
+            images.kept += references
+        else:
+            reason = row["reason"] or row["status"]
+            draft.reject("images", reason, references, url=row["url"], detail=row["error_message"])
