@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lcl_data.shards import SpecialTokens
 from lcl_train.attend import Segments
-from lcl_train.specials import SpecialTokens
 from schemas.errors import RecipeError
 
 

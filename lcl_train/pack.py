@@ -12,16 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from lcl_train.specials import SpecialTokens
+from lcl_data.shards import SpecialTokens
 from schemas.errors import RecipeError
+from schemas.recipe import Settings
 
 
-class PackSettings(BaseModel):
+class PackSettings(Settings):
     """The budgets of a row and how far ahead the packer looks."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     row_tokens: int = Field(2048, ge=8, description="language-model positions of a row")
     row_images: int = Field(24, ge=1, description="images a row may hold")

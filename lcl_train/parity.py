@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lcl_data.shards import SpecialTokens
 from lcl_train.collate import Batch, Placed, collate, expand
 from lcl_train.model import LCLModel
 from lcl_train.objectives.lcl import Lcl
 from lcl_train.reference import convert, import_reference
-from lcl_train.specials import SpecialTokens
 
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
 Arrays = dict[str, NDArray[Any]]

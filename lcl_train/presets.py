@@ -1,12 +1,12 @@
 """Model sizes, and the named ones: nano steps in milliseconds on a CPU, base is the paper's ViT-B/16."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from schemas.recipe import Settings
 
 
-class VisionSettings(BaseModel):
+class VisionSettings(Settings):
     """Any timm vision transformer, by its timm name; what is None stays as timm has it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("vit_base_patch16_clip_224", description="timm model name (of a plain ViT)")
     image_size: int = Field(224, gt=0, description="side of the square input in pixels")
@@ -19,10 +19,8 @@ class VisionSettings(BaseModel):
     )
 
 
-class LanguageSettings(BaseModel):
+class LanguageSettings(Settings):
     """The causal transformer, which is thrown away after pre-training."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(768, gt=0, description="width of the tokens; image vectors have it too")
     layers: int = Field(12, gt=0, description="number of blocks")
@@ -31,10 +29,8 @@ class LanguageSettings(BaseModel):
     vocab_size: int = Field(49_412, gt=0, description="number of token ids, special ones included")
 
 
-class ModelSettings(BaseModel):
+class ModelSettings(Settings):
     """All that decides the shapes of a model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     vision: VisionSettings = VisionSettings()
     language: LanguageSettings = LanguageSettings()

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lcl_data.shards import SpecialTokens
 from lcl_train.collate import Placed, collate, expand, key_number
-from lcl_train.specials import SpecialTokens
-from schemas.errors import RecipeError, ShardError
+from schemas.errors import RecipeError
 
 SPECIALS = SpecialTokens(sot=100, eot=101, image=102, boi=103, eoi=104, pad=105, vocab_size=106)
 SOT, EOT, IMAGE, BOI, EOI, PAD = 100, 101, 102, 103, 104, 105
@@ -84,11 +84,3 @@ def test_a_batch_moves_as_a_whole():
     batch = batch_of([placed(SOT, 7, IMAGE, EOT)]).to("meta")
     assert batch.tokens.is_meta and batch.pixels.is_meta and batch.segments.bounds.is_meta
     assert batch.n_documents == 1
-
-
-def test_special_tokens_are_read_from_the_metadata():
-    text = '{"sot":1,"eot":2,"image":3,"boi":4,"eoi":5,"pad":6,"vocab_size":7}'
-    assert SpecialTokens.parse(text.encode()) == SpecialTokens(1, 2, 3, 4, 5, 6, 7)
-    for torn in ("", "[]", '{"sot":1}'):
-        with pytest.raises(ShardError, match=r"lcl\.tokens"):
-            SpecialTokens.parse(torn)

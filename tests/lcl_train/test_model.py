@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lcl_data.shards import SpecialTokens
 from lcl_train.collate import Placed, collate, expand
 from lcl_train.model import LCLModel
 from lcl_train.objectives.lcl import Lcl
 from lcl_train.presets import PRESETS, LanguageSettings, ModelSettings, VisionSettings
-from lcl_train.specials import SpecialTokens
 from schemas.errors import RecipeError
 
 torch.set_num_threads(2)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lcl_data.shards import SpecialTokens
 from lcl_train.pack import Packer, PackSettings, Piece, expanded_length, split
-from lcl_train.specials import SpecialTokens
 from schemas.errors import RecipeError
 
 SPECIALS = SpecialTokens(sot=100, eot=101, image=102, boi=103, eoi=104, pad=105, vocab_size=106)
