@@ -70,7 +70,7 @@ def attach(
     Raises:
         ShardError: a shard or a table of the store is torn.
     """
-    tables = [path for _, path in store.tables(images)]
+    tables = store.facts(images)
     rows = references + sum(pq.read_metadata(table).num_rows for table in tables)
     units = [Unit(unit.number, unit.name, _File(unit.payload, False)) for unit in documents]
     units += [Unit(number, table.name, _File(table, True)) for number, table in enumerate(tables)]

@@ -62,7 +62,7 @@ def _store_input(images: Path) -> Input:
     if (images / MANIFEST).exists():
         return input_of("images", images)
     return Input(
-        name="images", digest=files.digest([files.fingerprint(path) for _, path in store.tables(images)])
+        name="images", digest=files.digest([files.fingerprint(path) for path in store.facts(images)])
     )
 
 

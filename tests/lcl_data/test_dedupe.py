@@ -1,0 +1,179 @@
+"""Dedupe rules and their stage: which copies go, what stays, and that no order or accident changes it."""
+
+import random
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from lcl_data.dedupe import Rule
+from lcl_data.dedupe.exact_document import ExactDocument
+from lcl_data.dedupe.same_image_bytes import SameImageBytes
+from lcl_data.dedupe.same_url import SameUrl
+from lcl_data.deduplicate import deduplicate
+from lcl_data.engine import Engine
+from schemas import members
+from schemas.decisions import DECISIONS
+from schemas.documents import Image, Text
+from schemas.versions import check
+from tests.lcl_data.corpus import bytes_of, document, read_documents, rejects, shards, write_documents
+
+ALL = (ExactDocument(), SameUrl(), SameImageBytes(scope="corpus"))
+
+
+def kept(tmp_path, corpus, *rules):
+    """The ids kept of a corpus, and the ledger."""
+    docs = write_documents(tmp_path / "in", corpus)
+    ledger = deduplicate(docs, tmp_path / "out", rules, Engine()).ledger
+    return read_documents(tmp_path / "out"), ledger
+
+
+def test_exact_document_ignores_white_space_and_urls_of_known_pictures(tmp_path):
+    first = document(0, "a  b\n", Image("http://h/1", sha256="aa"), "e\u0301")
+    corpus = [
+        [first, document(1, "a b", Image("http://h/2", sha256="aa"), "\u00e9")],
+        [
+            document(2, "a b", Image("http://h/1"), "\u00e9"),
+            document(3, "a b", "\u00e9", Image("x", sha256="aa")),
+        ],
+    ]
+    docs, ledger = kept(tmp_path, corpus, ExactDocument())
+    assert docs == [first, *corpus[1]]
+    assert ledger.documents.rejected == {"exact_document": 1}
+    assert ledger.images.rejected == {"document_rejected": 1}
+    (copy, images) = rejects(tmp_path / "out")
+    assert (copy["id"], copy["detail"], images["count"]) == (corpus[0][1].id, f"kept {first.id}", 1)
+
+
+@pytest.mark.parametrize(("keep", "rows"), [("last", [2, 3, 4]), ("first", [0, 2, 3])])
+def test_same_url(tmp_path, keep, rows):
+    pages = ["http://p/1", "http://p/1", None, None, "http://p/1"]
+    corpus = [[document(n, f"{n}", url=page) for n, page in enumerate(pages)]]
+    docs, ledger = kept(tmp_path, corpus, SameUrl(keep=keep))
+    assert [each.id for each in docs] == [document(row).id for row in rows]
+    assert ledger.documents.rejected == {"same_url": 2}
+
+
+@pytest.mark.parametrize(("scope", "left"), [("document", [2, 2]), ("corpus", [2, 1])])
+def test_same_image_bytes(tmp_path, scope, left):
+    pictures = [Image(f"http://h/{n}", sha256=sha) for n, sha in enumerate(["aa", "aa", None])]
+    corpus = [[document(0, *pictures)], [document(1, "text", *pictures)]]
+    docs, ledger = kept(tmp_path, corpus, SameImageBytes(scope=scope))
+    assert [len(each.images) for each in docs] == left
+    assert docs[1].items[0] == Text("text")
+    assert ledger.images.rejected == {"same_image_bytes": 6 - sum(left)}
+    assert rejects(tmp_path / "out")[0]["url"] == "http://h/1"
+
+
+def test_a_rule_does_not_see_what_an_earlier_one_dropped(tmp_path):
+    """Together the rules would drop all three: 1 as a copy of 0, 0 for the later page 1."""
+    corpus = [[document(0, "same", url="http://p/1"), document(1, "same", url="http://p/1")]]
+    docs, ledger = kept(tmp_path, corpus, ExactDocument(), SameUrl())
+    assert [each.id for each in docs] == [document(0).id]
+    assert ledger.documents.rejected == {"exact_document": 1}
+
+
+def test_decisions_say_what_was_kept(tmp_path):
+    picture = Image("u", sha256="aa")
+    corpus = [[document(0, "a", picture)], [document(1, "a", picture), document(2, "b", picture)]]
+    kept(tmp_path, corpus, *ALL)
+    paths = sorted((tmp_path / "out/decisions").iterdir())
+    assert [path.name for path in paths] == [
+        "00_exact_document.parquet",
+        "01_same_url.parquet",
+        "02_same_image_bytes.parquet",
+    ]
+    tables = [pq.read_table(path) for path in paths]
+    for table in tables:
+        check(table.schema.metadata, DECISIONS, "decisions")
+    ids = [document(n).id for n in range(3)]
+    assert tables[0].to_pylist() == [
+        dict(document=1 << 32, item=None, id=ids[1], kept=0, kept_item=None, kept_id=ids[0], similarity=None)
+    ]
+    assert tables[1].num_rows == 0
+    assert tables[2].to_pylist() == [
+        dict(document=(1 << 32) + 1, item=1, id=ids[2], kept=0, kept_item=1, kept_id=ids[0], similarity=None)
+    ]
+
+
+@given(shards())
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_laws(tmp_path_factory, corpus):
+    """The ledger balances; a rule run twice drops nothing new; the order of shards does not change what is
+    said, only which copy says it.
+    """
+    folder = tmp_path_factory.mktemp("laws")
+    docs = write_documents(folder / "in", corpus)
+    shuffled = write_documents(folder / "shuffled", list(reversed(corpus)))
+    for rule in ALL:
+        name = members.key(rule)
+        ledger = deduplicate(docs, folder / name, [rule], Engine()).ledger
+        assert ledger.documents.balances
+        assert ledger.images.balances
+        assert ledger.images.kept == sum(len(each.images) for each in read_documents(folder / name))
+        again = deduplicate(folder / name, folder / f"{name}-2", [rule], Engine()).ledger
+        assert not again.documents.rejected
+        assert not again.images.rejected
+        other = deduplicate(shuffled, folder / f"{name}-3", [rule], Engine()).ledger
+        assert other.documents.kept == ledger.documents.kept
+        if rule.drops == "images":
+            assert other.images.kept == ledger.images.kept
+
+
+def corpus_of(shards_, size, seed=1):
+    rng = random.Random(seed)
+
+    def some(number):
+        picture = Image(f"u{rng.randrange(99)}", sha256=rng.choice([None, "aa", "bb", "cc"]))
+        return document(
+            number, rng.choice("abcdefgh") * 3, picture, picture, url=rng.choice([None, "p", "q", "r"])
+        )
+
+    return [[some(100 * shard + n) for n in range(size)] for shard in range(shards_)]
+
+
+RUN = """
+import sys
+from pathlib import Path
+from lcl_data.dedupe.exact_document import ExactDocument
+from lcl_data.dedupe.same_image_bytes import SameImageBytes
+from lcl_data.dedupe.same_url import SameUrl
+from lcl_data.deduplicate import deduplicate
+from lcl_data.engine import Engine
+docs, out = map(Path, sys.argv[1:])
+deduplicate(docs, out, (ExactDocument(), SameUrl(), SameImageBytes(scope="corpus")), Engine())
+"""
+
+
+def test_workers_and_kills_do_not_change_a_byte(tmp_path):
+    docs = write_documents(tmp_path / "in", corpus_of(40, 20))
+    calm = deduplicate(docs, tmp_path / "calm", ALL, Engine())
+    assert set(calm.ledger.documents.rejected) == {"exact_document", "same_url"}
+    assert calm.ledger.images.rejected["same_image_bytes"] > 0
+    assert deduplicate(docs, tmp_path / "two", ALL, Engine(4)) == calm
+    out = tmp_path / "out"
+    for marks in ("exchange/00*/keys/00020", "exchange/02*/answers/00000.parquet", "00020.parquet"):
+        run = subprocess.Popen([sys.executable, "-c", RUN, docs, out])
+        while run.poll() is None and not list(out.glob(marks)):
+            time.sleep(0.002)
+        run.kill()
+        run.wait()
+    assert deduplicate(docs, out, ALL, Engine()) == calm
+    assert bytes_of(out) == bytes_of(tmp_path / "calm") == bytes_of(tmp_path / "two")
+    assert not (out / "exchange").exists()
+
+
+@pytest.mark.parametrize("name", members.names("lcl_data.dedupe"))
+def test_every_rule_is_what_its_file_says_and_has_defaults(name):
+    assert members.key(members.build("lcl_data.dedupe", name, Rule)) == name
+
+
+def test_anchors_stay_when_images_go(tmp_path):
+    picture = Image("u", sha256="aa", anchor=0)
+    corpus = [[document(0, picture, "a", replace(picture, anchor=1), "b")]]
+    (only,), _ = kept(tmp_path, corpus, SameImageBytes())
+    assert only.items == (picture, Text("a"), Text("b"))
