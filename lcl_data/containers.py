@@ -5,7 +5,6 @@ Both are written row by row in bounded memory, and hold nothing but the rows: eq
 
 import json
 import struct
-import tarfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 
 from lcl_data.sequence import Row
 from lcl_data.shards import SUFFIX, Container, SpecialTokens
+from lcl_data.store import TarWriter
 from schemas.sequences import SEQUENCES, TOKENS_KEY
 from schemas.versions import SCHEMA_KEY
 
@@ -71,6 +71,7 @@ class WebdatasetWriter:
 
     def __init__(self, path: Path, index: Path, special: SpecialTokens) -> None:
         self._file = path.open("wb")
+        self._tar = TarWriter(self._file)
         self._index = index.open("wb")
         self._head = {
             "schema": SEQUENCES.metadata[SCHEMA_KEY].decode(),
@@ -84,29 +85,19 @@ class WebdatasetWriter:
         names = [f"{number}.{_extension(image)}" for number, image in enumerate(sequence.images)]
         record = {**self._head, **_record(row, names)}
         content = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
-        self._member(f"{sequence.id}.json", content)
+        self._tar.add(f"{sequence.id}.json", content)
         for name, image in zip(names, sequence.images, strict=True):
-            self._member(f"{sequence.id}.{name}", image)
+            self._tar.add(f"{sequence.id}.{name}", bytes(image))
 
     def close(self) -> None:
-        """Write the end of the archive: two empty blocks, filled up to a record as tar does."""
+        """Write the end of the archive."""
         self._mark()
-        self._pad(2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE)
+        self._tar.close()
         self._file.close()
         self._index.close()
 
     def _mark(self) -> None:
         self._index.write(struct.pack("<Q", self._file.tell()))
-
-    def _member(self, name: str, content: bytes | memoryview) -> None:
-        header = tarfile.TarInfo(name)  # time 0, owner 0, mode 0644: nothing of this machine
-        header.size = len(content)
-        self._file.write(header.tobuf(tarfile.USTAR_FORMAT))
-        self._file.write(content)
-        self._pad(0, tarfile.BLOCKSIZE)
-
-    def _pad(self, least: int, multiple: int) -> None:
-        self._file.write(bytes(least + -(self._file.tell() + least) % multiple))
 
 
 def open_writers(

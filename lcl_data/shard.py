@@ -24,6 +24,7 @@ from lcl_data.engine import Engine
 from lcl_data.sequence import Budget, Row, sequences
 from lcl_data.shards import Container
 from lcl_data.stage import Stage, Unit, document_units, input_of, open_documents, settings_of
+from lcl_data.store import read_pictures
 from lcl_data.tokenizer import Tokenizer, load
 from schemas.documents import Document, Image, from_row
 from schemas.errors import ShardError
@@ -167,18 +168,3 @@ def _origins(paths: list[Path]) -> Origins:
             key = (row["source"], row["license"] or "not stated")
             counts[key] = counts.get(key, 0) + row["count_all"]
     return dict(sorted(counts.items()))
-
-
-def read_pictures(store: Path, keys: set[str]) -> dict[str, bytes]:
-    """Encoded bytes by key, of those keys the store holds; read by byte range, in the order of the disk."""
-    found: dict[str, bytes] = {}
-    for number in sorted({key[:5] for key in keys}):
-        wanted = [("key", "in", {key for key in keys if key[:5] == number}), ("offset", ">=", 0)]
-        table = pq.read_table(
-            store / f"{number}.parquet", columns=["key", "offset", "nbytes"], filters=wanted
-        ).sort_by("offset")
-        with (store / f"{number}.tar").open("rb") as file:
-            for key, offset, nbytes in zip(*(column.to_pylist() for column in table.columns), strict=True):
-                file.seek(offset)
-                found[key] = file.read(nbytes)
-    return found

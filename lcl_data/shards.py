@@ -219,7 +219,7 @@ class _ArrowFile:
         return Sequence(
             id=batch["id"][row].as_py(),
             tokens=batch["tokens"][row].values.to_numpy(zero_copy_only=True),
-            images=[memoryview(image.as_buffer()) for image in batch["images"][row].values],
+            images=[memoryview(image.as_buffer()).toreadonly() for image in batch["images"][row].values],
             image_keys=batch["image_keys"][row].as_py(),
             anchors=[None if span is None else (span["start"], span["end"]) for span in anchors],
             source=batch["source"][row].as_py(),
