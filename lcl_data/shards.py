@@ -136,9 +136,7 @@ class Shards:
         return self._files[file].read(row - int(self._starts[file]))
 
     def __iter__(self) -> Iterator[Sequence]:
-        for file in self._files:
-            for row in range(file.rows):
-                yield file.read(row)
+        yield from (file.read(row) for file in self._files for row in range(file.rows))
 
     @property
     def shard_rows(self) -> Ints:
@@ -294,5 +292,9 @@ def _members(path: Path) -> Iterator[tuple[str, slice]]:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 yield member.name, slice(member.offset_data, member.offset_data + member.size)
+            if (
+                path.stat().st_size < tar.offset + 2 * tarfile.BLOCKSIZE
+            ):  # tarfile takes a torn end for the end
+                raise tarfile.ReadError("its end is missing")
     except (tarfile.TarError, OSError) as error:
         raise ShardError(f"{path}: not a whole tar ({error}); run `lcl shard` again") from error

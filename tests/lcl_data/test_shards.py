@@ -1,0 +1,136 @@
+import multiprocessing.reduction as wire
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lcl_data.containers import ArrowWriter, WebdatasetWriter
+from lcl_data.sequence import Row
+from lcl_data.shards import Sequence, Shards, SpecialTokens
+from schemas.errors import ShardError
+from schemas.sequences import SEQUENCES
+from schemas.versions import stamp
+
+SPECIAL = SpecialTokens(sot=10, eot=11, image=12, boi=13, eoi=14, pad=15, vocab_size=16)
+
+
+def row(number, images=1):
+    pictures = [bytes([number, k]) * (number + 1) for k in range(images)]
+    anchors = [(1, 2) if k % 2 else None for k in range(images)]
+    tokens = np.array([10, *[1] * number, *[12] * images, 11], np.int32)
+    keys = [f"key{number}.{k}" for k in range(images)]
+    sequence = Sequence(f"id{number}", tokens, pictures, keys, anchors, "made", None)
+    return Row(sequence, ["text", *[None] * images])
+
+
+def write(folder, name="00000", rows=(), special=SPECIAL):
+    folder.mkdir(exist_ok=True)
+    writers = [
+        ArrowWriter(folder / f"{name}.arrow", special),
+        WebdatasetWriter(folder / f"{name}.tar", folder / f"{name}.tar.idx", special),
+    ]
+    for writer in writers:
+        for item in rows:
+            writer.write(item)
+        writer.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Two folders: shards of 600 (several batches), 0 and 3 rows; then of 5."""
+    root = tmp_path_factory.mktemp("two")
+    write(root / "a", "00000", [row(n % 97, n % 4) for n in range(600)])
+    write(root / "a", "00001")
+    write(root / "a", "00002", [row(n) for n in range(3)])
+    write(root / "b", "00000", [row(n) for n in range(5)])
+    return [root / "a", root / "b"]
+
+
+@pytest.mark.parametrize("container", ["arrow", "webdataset"])
+def test_rows_of_several_folders_in_order(two, container):
+    shards = Shards(two, container)
+    assert shards.shard_rows.tolist() == [600, 0, 3, 5]
+    assert len(shards) == 608
+    assert [item.id for item in shards][-8:] == ["id0", "id1", "id2", "id0", "id1", "id2", "id3", "id4"]
+    counts = [(n % 97, n % 4) for n in range(600)] + [(n, 1) for n in (*range(3), *range(5))]
+    for number in (0, 255, 256, 599, 600, 603, 607):
+        expected = row(*counts[number])
+        assert shards[number].tokens.tolist() == expected.sequence.tokens.tolist()
+        assert shards[number].tokens.dtype == np.int32
+        assert [bytes(image) for image in shards[number].images] == expected.sequence.images
+        assert shards[number].anchors == expected.sequence.anchors
+        assert shards[number].url is None
+    with pytest.raises(IndexError):
+        shards[608]
+
+
+@pytest.mark.parametrize("container", ["arrow", "webdataset"])
+def test_it_pickles_small_and_opens_again(two, container):
+    shards = Shards(two, container)
+    content = wire.ForkingPickler.dumps(shards)  # what a data loader sends to its workers
+    assert len(content) < 500
+    again = wire.ForkingPickler.loads(content)
+    assert again[606].tokens.tolist() == shards[606].tokens.tolist()
+    assert again.special_tokens == SPECIAL
+
+
+def test_the_door_needs_pyarrow_and_numpy_only():
+    code = "import sys; import lcl_data.shards; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for name in ("polars", "pydantic", "tokenizers", "PIL", "torch", "webdataset"):
+        assert f"'{name}'" not in modules
+
+
+def test_bytes_outlive_the_reader(two):
+    image = Shards(two[0], "webdataset")[5].images[0]
+    tokens = Shards(two[0], "arrow")[5].tokens
+    assert bytes(image) == row(5).sequence.images[0]
+    assert tokens.tolist() == row(5).sequence.tokens.tolist()
+    with pytest.raises(TypeError):
+        image[0] = 1
+
+
+@pytest.mark.parametrize("missing", [1, 1024, 1500, 1600, 1900, 2100])
+@pytest.mark.parametrize("container", ["arrow", "webdataset"])
+def test_a_torn_file_is_named(tmp_path, container, missing):
+    write(tmp_path / "a", rows=[row(3, 2), row(60, 3)])
+    for path in (tmp_path / "a").glob("00000.*"):
+        path.write_bytes(path.read_bytes()[:-missing])
+    with pytest.raises(ShardError, match=r"00000\.(arrow|tar): not a whole .*run `lcl shard` again"):
+        Shards(tmp_path / "a", container)
+
+
+def test_foreign_and_newer_files_are_refused(tmp_path):
+    for name, schema in {
+        "other": stamp(SEQUENCES, "documents", 1),
+        "newer": stamp(SEQUENCES, "sequences", 9),
+    }.items():
+        (tmp_path / name).mkdir()
+        with pa.OSFile(str(tmp_path / name / "00000.arrow"), "wb") as file:
+            pa.ipc.new_file(file, schema).close()
+    with pytest.raises(ShardError, match="holds documents, not sequences"):
+        Shards(tmp_path / "other")
+    with pytest.raises(ShardError, match="upgrade lcl"):
+        Shards(tmp_path / "newer")
+    content = write(tmp_path / "tar", rows=[row(1)]) / "00000.tar"
+    content.write_bytes(content.read_bytes().replace(b"sequences/1", b"sequences/9"))
+    with pytest.raises(ShardError, match="upgrade lcl"):
+        Shards(tmp_path / "tar", "webdataset")
+
+
+def test_folders_of_two_tokenizers_do_not_mix(tmp_path):
+    write(tmp_path / "a", rows=[row(1)])
+    write(tmp_path / "b", rows=[row(1)], special=SpecialTokens(1, 2, 3, 4, 5, 6, 7))
+    with pytest.raises(ShardError, match="shard both with one tokenizer"):
+        Shards([tmp_path / "a", tmp_path / "b"])
+
+
+def test_an_unfinished_or_empty_folder_is_told(tmp_path):
+    (tmp_path / "rejects").mkdir()
+    with pytest.raises(ShardError, match="has not finished"):
+        Shards(tmp_path)
+    with pytest.raises(ShardError, match="no training shards"):
+        Shards(tmp_path / "rejects")
