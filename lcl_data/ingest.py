@@ -77,17 +77,21 @@ def _shard(source: Source, unit: Unit, draft: Draft) -> None:
     """Write one shard."""
     rejects = _Rejects(draft, unit.name)
     with DocumentWriter(draft) as writer:
-        for documents in _groups(source, unit, draft, rejects):
-            writer.write(to_table(documents), sum(len(document.images) for document in documents))
+        for documents, images in _groups(source, unit, draft, rejects):
+            writer.write(to_table(documents), images)
     rejects.close()
     draft.count("files").read += 1
     draft.count("files").kept += 1
 
 
-def _groups(source: Source, unit: Unit, draft: Draft, rejects: "_Rejects") -> Iterator[list[Document]]:
-    """The documents of a unit in groups of bounded rows and bytes; counts everything read on the way."""
+def _groups(
+    source: Source, unit: Unit, draft: Draft, rejects: "_Rejects"
+) -> Iterator[tuple[list[Document], int]]:
+    """Documents of a unit and how many images they hold, in groups of bounded rows and bytes; counts
+    everything read on the way.
+    """
     held: list[Document] = []
-    nbytes = 0
+    nbytes = images = 0
     for row in source.read(unit):
         draft.ledger.documents.read += 1
         draft.ledger.images.read += row.images
@@ -97,11 +101,12 @@ def _groups(source: Source, unit: Unit, draft: Draft, rejects: "_Rejects") -> It
         rejects.images(row, row.document)
         held.append(row.document)
         nbytes += row.nbytes
+        images += len(row.document.images)
         if len(held) >= ROW_GROUP_ROWS or nbytes >= _GROUP_NBYTES:
-            yield held
-            held, nbytes = [], 0
+            yield held, images
+            held, nbytes, images = [], 0, 0
     if held:
-        yield held
+        yield held, images
 
 
 class _Rejects:

@@ -7,8 +7,9 @@ parallel-list invariant of OBELICS cannot be broken.
 import hashlib
 from dataclasses import dataclass, fields
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 
 from schemas.errors import SourceError
@@ -166,14 +167,16 @@ def from_row(row: dict[str, Any]) -> Document:
 
 
 def to_table(documents: list[Document]) -> pa.Table:
-    """Documents as a table of schema `DOCUMENTS`, column by column: 6 times faster than `to_row` by row."""
+    """Documents as a table of schema `DOCUMENTS`, column by column (1.5 times as fast as row by row)."""
     items = [item for document in documents for item in document.items]
-    images = [item for item in items if isinstance(item, Image)]
-    numbers = iter(range(len(images)))
-    where = pa.array([next(numbers) if isinstance(item, Image) else None for item in items], pa.int32())
+    at = [place for place, item in enumerate(items) if type(item) is Image]
+    images = [cast(Image, items[place]) for place in at]
+    where = np.full(len(items), -1, np.int32)
+    where[at] = np.arange(len(at))
+    where = pa.array(where, mask=where < 0)
     facts = [pa.array([getattr(image, f.name) for image in images], f.type).take(where) for f in IMAGE_STRUCT]
     facts[0] = facts[0].fill_null("")  # the URL beside a text: no value, but not null either
-    texts = pa.array([item.text if isinstance(item, Text) else None for item in items], pa.string())
+    texts = pa.array([item.text if type(item) is Text else None for item in items], pa.string())
     structs = pa.StructArray.from_arrays(facts, fields=list(IMAGE_STRUCT), mask=where.is_null())
     ends = pa.array(accumulate((len(document.items) for document in documents), initial=0), pa.int32())
     column = DOCUMENTS.field("items").type
