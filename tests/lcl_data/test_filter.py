@@ -70,7 +70,7 @@ def counted(folder):
 
 
 @given(shards())
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_law_holds_and_nothing_left_would_be_cut_again(tmp_path_factory, corpus):
     folder = tmp_path_factory.mktemp("law")
     manifest = filter_documents(write_documents(folder / "in", corpus), folder / "out", ALL, Engine())
@@ -204,16 +204,11 @@ def test_killed_and_run_again_the_bytes_are_the_same(tmp_path):
         tmp_path / "images",
         *({"url": u, "original_width": 100 + 9 * i, "original_height": 200} for i, u in enumerate(names)),
     )
-    corpus = [[document(100 * s + n, Image(names[n % 50]), "text") for n in range(100)] for s in range(60)]
+    corpus = [[document(100 * s + n, Image(names[n % 50]), "text") for n in range(50)] for s in range(20)]
     docs = write_documents(tmp_path / "in", corpus)
     filter_documents(docs, tmp_path / "calm", (ImageSize(),), Engine(), images=images)
     out = tmp_path / "out"
-    for marks in (
-        "exchange/*/keys/00020",
-        "exchange/*/answers/00000.parquet",
-        "00003.parquet",
-        "00040.parquet",
-    ):
+    for marks in ("exchange/*/keys/00010", "00003.parquet", "00015.parquet"):
         run = subprocess.Popen([sys.executable, "-c", RUN, docs, out, images])
         while run.poll() is None and not list(out.glob(marks)):
             time.sleep(0.002)
