@@ -63,8 +63,7 @@ def ingest(src: Path, out: Path, settings: Ingest, engine: Engine) -> Manifest:
 
 
 def _digest(units: list[Unit]) -> str:
-    paths = {unit.payload.path if isinstance(unit.payload, Packed) else unit.payload for unit in units}
-    prints = {path: files.fingerprint(path) for path in paths}
+    prints = {path: files.fingerprint(path) for path in {_path(unit) for unit in units}}
     return files.digest([[unit.number, unit.name, prints[_path(unit)]] for unit in units])
 
 

@@ -48,9 +48,9 @@ class Source(Settings):
 
     @abstractmethod
     def units(self, src: Path) -> list[Unit]:
-        """The files at `src` (a file or a folder), each a unit of work.
+        """The files at `src` (a file or a folder), each a unit of work whose payload is a path or `Packed`.
 
-        Numbers depend on names only, so that they stay when files are added.
+        A number that upstream gave a file stays its number, whatever else is there.
 
         Raises:
             RecipeError: nothing of this format is there.
