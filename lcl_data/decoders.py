@@ -43,7 +43,8 @@ def decoders(workers: int) -> Iterator[Decoders]:
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(_ONE_THREAD)  # numpy reads it when a worker imports it
     try:
-        pool.submit(prepare_all, (), Picture())  # the first task starts all processes
+        for _ in range(workers):  # a process is started with each task that finds none idle
+            pool.submit(prepare_all, (), Picture())
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})

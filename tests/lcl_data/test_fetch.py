@@ -1,0 +1,229 @@
+"""Every promise of the fetcher, against a real server."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from ipaddress import ip_address
+from time import monotonic
+
+import pytest
+from pydantic import ValidationError
+
+from lcl_data.addresses import Guard, is_public
+from lcl_data.answers import directives
+from lcl_data.fetch import Fetch, Fetched, fetch_all, is_transient
+from tests.lcl_data.loopback import Answer, Loopback, running
+
+OPEN = Fetch(allow_private=True, backoff_s=0.01, timeout_s=5)
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with running() as loopback:
+        yield loopback
+
+
+def fetch(settings: Fetch, *urls: str) -> list[Fetched]:
+    async def collect() -> list[Fetched]:
+        return [fetched async for fetched in fetch_all(urls, settings)]
+
+    return sorted(asyncio.run(collect()), key=lambda fetched: fetched.index)
+
+
+def reason(settings: Fetch, url: str) -> str | None:
+    (fetched,) = fetch(settings, url)
+    assert (fetched.reason is None) == (fetched.content is not None)
+    return fetched.reason
+
+
+def test_content_and_status_come_back_with_the_url_they_belong_to(server):
+    urls = [server.serve(f"/{n}", Answer(str(n).encode() * n, wait_s=0.02 * (3 - n))) for n in range(1, 4)]
+    results = fetch(OPEN, *urls)
+    assert [(f.url, f.content, f.http_status) for f in results] == [
+        (url, str(n).encode() * n, 200) for n, url in enumerate(urls, start=1)
+    ]
+
+
+def test_it_says_who_it_is(server):
+    fetch(OPEN, server.serve("/a", Answer(b"x")))
+    (agent,) = server.agents
+    assert agent.startswith("lcl/")
+
+
+def test_404_is_asked_once(server):
+    (fetched,) = fetch(OPEN, server.url("/none"))
+    assert (fetched.reason, fetched.http_status) == ("http_404", 404)
+    assert server.counts["/none"] == 1 and not is_transient(fetched.reason)
+
+
+def test_503_then_200(server):
+    url = server.serve("/a", Answer(status=503), Answer(b"here"))
+    assert fetch(OPEN, url)[0].content == b"here"
+    assert server.counts["/a"] == 2
+
+
+def test_503_for_ever_ends_after_the_retries_with_growing_waits(server):
+    settings = OPEN.model_copy(update={"backoff_s": 0.1})
+    assert reason(settings, server.serve("/a", Answer(status=503))) == "http_503"
+    first, second, third = server.times["/a"]
+    assert second - first >= 0.1 and third - second >= 0.2
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_429_waits_as_long_as_the_server_asks(server, form):
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+    after = {"Retry-After": "1" if form == "seconds" else date}
+    url = server.serve("/a", Answer(status=429, headers=after), Answer(b"here"))
+    assert fetch(OPEN, url)[0].content == b"here"
+    first, second = server.times["/a"]
+    assert second - first >= 0.95
+
+
+def test_429_that_asks_for_too_long_is_given_up_but_may_be_tried_another_day(server):
+    url = server.serve("/a", Answer(status=429, headers={"Retry-After": "3600"}))
+    assert reason(OPEN, url) == "http_429" and is_transient("http_429")
+    assert server.counts["/a"] == 1
+
+
+def test_a_broken_connection_is_tried_again(server):
+    url = server.serve("/a", Answer(b"whole body", cut=True), Answer(b"whole body"))
+    assert fetch(OPEN, url)[0].content == b"whole body"
+
+
+def test_a_body_that_ends_early_is_never_content(server):
+    assert reason(OPEN, server.serve("/a", Answer(b"whole body", cut=True))) == "connection"
+    assert server.counts["/a"] == 1 + OPEN.retries
+
+
+@pytest.mark.parametrize("answer", [Answer(b"x", wait_s=30), Answer(b"x" * 500, drip_s=0.05)])
+def test_slow_first_byte_and_drip_feed_end_at_the_deadline(server, answer):
+    start = monotonic()
+    assert reason(OPEN.model_copy(update={"timeout_s": 0.4}), server.serve("/a", answer)) == "timeout"
+    assert monotonic() - start < 2
+    assert server.counts["/a"] == 1
+
+
+def test_redirects_are_followed_up_to_a_limit(server):
+    for n in range(9):
+        server.serve(f"/{n}", Answer(status=302, headers={"Location": f"/{n + 1}"}))
+    server.serve("/9", Answer(b"end"))
+    assert fetch(OPEN, server.url("/4"))[0].content == b"end"
+    assert reason(OPEN, server.url("/3")) == "too_many_redirects"
+
+
+def test_redirect_to_a_private_address_is_refused(server):
+    settings = Fetch(allow_networks=("127.0.0.2/32",))
+    server.serve("/end", Answer(b"secret"))
+    server.serve("/hop", Answer(status=301, headers={"Location": server.url("/end")}))
+    assert reason(settings, server.url("/hop", "127.0.0.2")) == "private_address"
+    assert server.counts == {"/hop": 1}
+
+
+@pytest.mark.parametrize(
+    "target", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:image/png;base64,AA=="]
+)
+def test_redirect_to_another_scheme_is_refused(server, target):
+    url = server.serve("/hop", Answer(status=302, headers={"Location": target}))
+    assert reason(OPEN, url) == "bad_scheme"
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0x7f.1", "0177.0.0.1", "127.0.0.1."]
+)
+def test_private_addresses_are_refused_however_they_are_written(server, host):
+    server.serve("/a", Answer(b"secret"))
+    assert reason(Fetch(), server.url("/a", host)) in ("private_address", "bad_url")
+    assert not server.counts
+
+
+def test_a_name_that_resolves_to_a_private_address_is_refused_by_that_reason(server):
+    assert reason(Fetch(), server.url("/a", "localhost")) == "private_address"
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "data:image/png;base64,AA==", "ftp://example.org/x"])
+def test_other_schemes_are_refused(url):
+    assert reason(OPEN, url) == "bad_scheme"
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "http://", "//host/x", "http://[::1", "http://127.0.0.1:99999/"]
+)
+def test_what_is_no_url_has_a_reason(url):
+    assert reason(OPEN, url) == "bad_url"
+
+
+def test_unknown_host_and_closed_port_have_reasons():
+    assert reason(OPEN, "http://no-such-host.invalid/") == "dns"
+    assert reason(OPEN, "http://127.0.0.1:1/") == "unreachable"
+
+
+@pytest.mark.parametrize("value", ["noai", "NoIndex, nofollow", "somebot: noimageai", "all, noimageindex"])
+def test_opt_out_headers_are_honoured(server, value):
+    url = server.serve("/a", Answer(b"picture", headers={"X-Robots-Tag": value}))
+    assert reason(OPEN, url) == "opted_out"
+
+
+def test_other_robots_directives_are_no_opt_out(server):
+    value = "nofollow, max-image-preview: large, unavailable_after: 25 Jun 2030 15:00:00 PST"
+    assert reason(OPEN, server.serve("/a", Answer(b"x", headers={"X-Robots-Tag": value}))) is None
+    assert directives(["a: noai, none", "noindex"]) == {"noai", "none", "noindex"}
+
+
+def test_too_long_a_body_is_refused_by_its_header_and_while_reading(server):
+    settings = OPEN.model_copy(update={"max_bytes": 1000})
+    assert reason(settings, server.serve("/declared", Answer(b"x" * 1001))) == "too_large"
+    assert reason(settings, server.serve("/exact", Answer(b"x" * 1000))) is None
+    chunks = b"".join(b"64\r\n" + b"x" * 100 + b"\r\n" for _ in range(11)) + b"0\r\n\r\n"
+    undeclared = Answer(chunks, headers={"Transfer-Encoding": "chunked"})
+    assert reason(settings, server.serve("/chunked", undeclared)) == "too_large"
+    assert reason(OPEN, server.url("/chunked")) is None
+
+
+def test_requests_to_one_host_never_exceed_its_limit(server):
+    urls = [server.serve(f"/{n}", Answer(b"x", wait_s=0.03)) for n in range(24)]
+    results = fetch(OPEN.model_copy(update={"per_host": 3}), *urls)
+    assert all(f.content == b"x" for f in results) and server.peak == 3
+
+
+def test_a_busy_host_does_not_hold_up_the_others(server):
+    busy = [server.serve(f"/{n}", Answer(b"x", wait_s=0.1)) for n in range(20)]
+    server.serve("/quick", Answer(b"quick"))
+
+    async def order() -> list[str]:
+        settings = OPEN.model_copy(update={"per_host": 2, "concurrency": 4})
+        return [f.url async for f in fetch_all([*busy, server.url("/quick", "127.0.0.2")], settings)]
+
+    assert asyncio.run(order())[0].endswith("/quick")
+
+
+def test_a_failing_source_of_urls_reaches_the_caller():
+    def urls() -> Iterator[str]:
+        yield "nonsense"
+        raise RuntimeError("torn list")
+
+    async def collect() -> None:
+        async for _ in fetch_all(urls(), OPEN):
+            pass
+
+    with pytest.raises(RuntimeError, match="torn list"):
+        asyncio.run(collect())
+
+
+def test_which_addresses_are_public():
+    for text in ("1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"):
+        assert is_public(ip_address(text)), text
+    v4 = "127.0.0.1 10.0.0.1 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 240.0.0.1"
+    v6 = "::1 :: fe80::1 fc00::1 ff02::1 fec0::1 64:ff9b:1::1 2001:db8::1"
+    carriers = "::ffff:10.0.0.1 64:ff9b::7f00:1 2002:7f00:1:: ::127.0.0.1"
+    for text in f"{v4} 198.18.0.1 192.0.2.1 255.255.255.255 {v6} {carriers}".split():
+        assert not is_public(ip_address(text)), text
+    assert Guard(allow_networks=("10.0.0.0/8",)).permits("10.1.2.3")
+    assert not Guard().permits("fe80::1%eth0")
+
+
+def test_a_misspelt_setting_or_network_is_refused():
+    with pytest.raises(ValidationError):
+        Fetch(allow_networks=("not a network",))
+    with pytest.raises(ValidationError):
+        Fetch(timeout=3)

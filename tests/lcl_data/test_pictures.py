@@ -1,0 +1,256 @@
+"""Every kind of bytes a server may call a picture."""
+
+import hashlib
+import io
+import subprocess
+import sys
+import zlib
+
+import imagehash
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from lcl_data.phash import phash
+from lcl_data.pictures import Picture, Prepared, Refusal, prepare
+
+SETTINGS = Picture()
+
+
+def drawing(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth colours with some texture: compresses like a photograph."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16)
+    return Image.fromarray(np.clip(smooth + random.integers(-9, 10, smooth.shape), 0, 255).astype(np.uint8))
+
+
+def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def prepared(data: bytes, settings: Picture = SETTINGS) -> Prepared:
+    result = prepare(data, settings)
+    assert isinstance(result, Prepared), result
+    assert result.sha256 == hashlib.sha256(result.content).hexdigest()
+    with Image.open(io.BytesIO(result.content)) as image:
+        assert image.format == "JPEG" and image.size == (result.width, result.height)
+    return result
+
+
+def pixels(result: Prepared) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(result.content)).convert("RGB")).astype(int)
+
+
+def reason(data: bytes, settings: Picture = SETTINGS) -> str:
+    result = prepare(data, settings)
+    assert isinstance(result, Refusal), result
+    return result.reason
+
+
+def distance(one: int, other: int) -> int:
+    return (one ^ other).bit_count()
+
+
+def test_a_small_jpeg_keeps_its_bytes():
+    data = encoded(drawing(300, 200), quality=70)
+    result = prepared(data)
+    assert result.content == data
+    assert (result.width, result.height, result.format, result.is_animated) == (300, 200, "jpeg", False)
+
+
+def test_a_large_picture_is_reduced_to_the_short_side():
+    result = prepared(encoded(drawing(900, 600)))
+    assert (result.width, result.height) == (384, 256)
+    assert (result.original_width, result.original_height) == (900, 600)
+
+
+@pytest.mark.parametrize("size", [(400, 300), (1200, 900), (2000, 1500)])
+def test_reduction_is_as_good_as_pillows_best(size):
+    image = drawing(*size)
+    best = np.asarray(image.resize((341, 256), Image.Resampling.LANCZOS)).astype(int)
+    ours = pixels(prepared(encoded(image, quality=95)))
+    # 35 dB is where JPEG at quality 95 itself lies on this texture.
+    assert 10 * np.log10(255**2 / np.mean((ours - best) ** 2)) > 33
+
+
+def test_the_same_bytes_give_the_same_bytes():
+    data = encoded(drawing(500, 400), "PNG")
+    assert prepare(data, SETTINGS) == prepare(data, SETTINGS)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_other_formats_become_jpeg(form):
+    image = drawing(80, 60)
+    result = prepared(encoded(image, form))
+    assert result.format == form.lower() and not result.is_animated
+    assert np.abs(pixels(result) - np.asarray(image)).mean() < 16  # GIF has 256 colours
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"<!DOCTYPE html><html><body>404</body></html>", b"\n <html>", b"%PDF-1.7", b"hello", b"\0" * 100],
+)
+def test_what_is_not_a_picture_is_called_that(data):
+    assert reason(data) == "not_an_image"
+
+
+def test_no_bytes_are_called_empty():
+    assert reason(b"") == "empty"
+
+
+@pytest.mark.parametrize(
+    "data", [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\0\0\0\x1cftypavif\0\0\0\0mif1"]
+)
+def test_formats_we_do_not_read_are_called_that(data):
+    assert reason(data) == "unsupported_format"
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF"])
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.9])
+def test_truncated_pictures_are_called_that(form, part):
+    data = encoded(drawing(300, 200), form)
+    assert reason(data[: int(len(data) * part)]) == "truncated"
+
+
+def test_damaged_bytes_are_refused_and_never_raise():
+    random = np.random.default_rng(0)
+    for form in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"):
+        data = encoded(drawing(60, 40), form)
+        for _ in range(60):
+            broken = bytearray(data)
+            for place in random.integers(0, len(data), 6):
+                broken[place] = random.integers(256)
+            assert isinstance(prepare(bytes(broken), SETTINGS), Prepared | Refusal)
+
+
+BOMBS = """
+import resource, sys
+from pathlib import Path
+from lcl_data.pictures import Picture, prepare
+for path in map(Path, sys.argv[1:]):
+    prepare(path.with_suffix(".small").read_bytes(), Picture())  # readers are imported on first use
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = prepare(path.read_bytes(), Picture())
+    print(result.reason, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_decompression_bombs_are_refused_from_their_headers_in_flat_memory(tmp_path):
+    forms = {"PNG": 20_000, "GIF": 20_000, "WEBP": 16_000, "JPEG": 16_000}
+    for form, side in forms.items():
+        (tmp_path / f"{form}.bomb").write_bytes(bomb(form, side, side))
+        (tmp_path / f"{form}.small").write_bytes(encoded(drawing(30, 30), form))
+    paths = [tmp_path / f"{form}.bomb" for form in forms]
+    run = subprocess.run([sys.executable, "-c", BOMBS, *paths], capture_output=True, text=True, check=True)
+    for line in run.stdout.splitlines():
+        outcome, kilobytes = line.split()
+        assert outcome == "too_many_pixels"
+        assert int(kilobytes) < 20_000, "the pixels would take 0.7 GB and more"
+    assert len(run.stdout.splitlines()) == len(forms)
+
+
+def bomb(form: str, width: int, height: int) -> bytes:
+    """A small file of a picture whose header claims width x height pixels."""
+    data = bytearray(encoded(Image.new("P" if form == "GIF" else "RGB", (64, 64)), form, lossless=True))
+    if form == "PNG":
+        header = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + data[24:29]
+        data[12:29] = header
+        data[29:33] = zlib.crc32(header).to_bytes(4, "big")
+    elif form == "GIF":
+        data[6:10] = width.to_bytes(2, "little") + height.to_bytes(2, "little")
+    elif form == "WEBP":
+        start = data.index(b"VP8L") + 9
+        bits = int.from_bytes(data[start : start + 4], "little") >> 28 << 28 | height - 1 << 14 | width - 1
+        data[start : start + 4] = bits.to_bytes(4, "little")
+    else:
+        start = data.index(b"\xff\xc0") + 5
+        data[start : start + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(data)
+
+
+def test_the_pixel_cap_is_a_setting():
+    settings = Picture(max_pixels=10_000)
+    assert reason(encoded(drawing(101, 100)), settings) == "too_many_pixels"
+    prepared(encoded(drawing(100, 100)), settings)
+
+
+def test_a_side_no_jpeg_can_hold_is_refused():
+    assert reason(encoded(Image.new("RGB", (66_000, 10)), "PNG")) == "too_long"
+
+
+def test_cmyk_becomes_rgb():
+    image = drawing(120, 90)
+    result = prepared(encoded(image.convert("CMYK"), "JPEG", quality=95))
+    assert np.abs(pixels(result) - np.asarray(image)).mean() < 8
+
+
+def test_an_rgb_jpeg_is_read_as_rgb():
+    image = drawing(400, 300)
+    result = prepared(encoded(image, "JPEG", quality=95, keep_rgb=True))
+    best = np.asarray(image.resize((result.width, result.height), Image.Resampling.LANCZOS))
+    assert np.abs(pixels(result) - best).mean() < 6
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_not_clipped(form):
+    ramp = np.linspace(0, 65535, 200 * 100).astype(np.uint16).reshape(100, 200)
+    result = prepared(encoded(Image.fromarray(ramp), form))
+    assert np.abs(pixels(result)[..., 0] - (ramp >> 8)).max() <= 6
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "LA"])
+def test_transparency_lies_on_white(mode):
+    image = Image.new("RGBA", (64, 64), (90, 90, 90, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 32, 64))
+    if mode == "P":
+        image = image.quantize(8)
+    result = prepared(encoded(image.convert(mode), "PNG"))
+    assert pixels(result)[:, :28].min() > 245
+    assert np.abs(pixels(result)[:, 36:] - 90).max() < 6
+
+
+def test_a_palette_without_transparency_keeps_its_colours():
+    image = drawing(60, 40).quantize(64)
+    assert np.abs(pixels(prepared(encoded(image, "PNG"))) - np.asarray(image.convert("RGB"))).mean() < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_and_gone(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(drawing(120, 60), "JPEG", quality=95, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    result = prepared(data)
+    assert (result.original_width, result.original_height) == (result.width, result.height) == upright.size
+    assert np.abs(pixels(result) - np.asarray(upright)).mean() < 6
+    assert Image.open(io.BytesIO(result.content)).getexif().get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_the_first_frame_is_kept_and_flagged(form):
+    frames = [Image.new("RGB", (50, 40), colour) for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
+    result = prepared(encoded(frames[0], form, save_all=True, append_images=frames[1:], duration=50))
+    assert result.is_animated and result.format == form.lower()
+    assert np.abs(pixels(result).mean((0, 1)) - (250, 0, 0)).max() < 6
+
+
+def test_grey_stays_grey():
+    result = prepared(encoded(drawing(400, 300).convert("L")))
+    assert Image.open(io.BytesIO(result.content)).mode == "L"
+
+
+def test_phash_is_imagehashs():
+    sizes = np.random.default_rng(5).integers(8, 600, (40, 2))
+    drawings = [drawing(int(width), int(height), seed) for seed, (width, height) in enumerate(sizes)]
+    apart = [distance(phash(image), int(str(imagehash.phash(image)), 16)) for image in drawings]
+    assert max(apart) <= 2 and sum(map(bool, apart)) <= 2
+
+
+def test_phash_of_what_is_stored_is_that_of_its_pixels():
+    result = prepared(encoded(drawing(900, 700)))
+    again = phash(Image.open(io.BytesIO(result.content)))
+    assert distance(result.phash, again) <= 4
+    assert distance(result.phash, prepared(encoded(drawing(900, 700, seed=1))).phash) > 10
