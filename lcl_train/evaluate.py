@@ -74,8 +74,8 @@ def bootstrap(values: NDArray[np.float64], seed: int = _SEED) -> Interval:
     """The mean with the 2.5th and 97.5th percentile of the means of 2,000 resamples."""
     rng = np.random.default_rng(seed)
     n = len(values)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
-    low, high = np.percentile(weights @ values / n, [2.5, 97.5])
+    means = [values[rng.integers(n, size=n)].mean() for _ in range(_RESAMPLES)]
+    low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(values.mean()), float(low), float(high))
 
 

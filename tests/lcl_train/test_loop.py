@@ -1,0 +1,183 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from rich.console import Console
+
+from lcl_train import checkpoint
+from lcl_train.loop import train
+from schemas.errors import CheckpointError, LclError, RecipeError
+from tests.lcl_train import tiny
+
+DOCUMENTS = [tiny.document(number, pictures=1 + number % 2) for number in range(32)]
+QUIET = Console(quiet=True)
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from lcl_train import checkpoint
+from lcl_train.loop import Run, train
+from tests.lcl_train import tiny
+
+torch.set_num_threads(1)
+point, holder, name = {"step": (13, Run, "advance"), "save": (7, checkpoint, "_sync")}[sys.argv[3]]
+whole, calls = getattr(holder, name), []
+
+def killed(*arguments):
+    calls.append(name)
+    if len(calls) == point:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(*arguments)
+
+setattr(holder, name, killed)
+train(sys.argv[1], Path(sys.argv[2]), tiny.settings())
+"""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return tiny.write_shards(tmp_path_factory.mktemp("shards"), DOCUMENTS)
+
+
+def wait_for_lines(file, count, alive=lambda: True):
+    deadline = time.monotonic() + 60
+    while not (file.exists() and file.read_text().count("\n") >= count):
+        assert alive() and time.monotonic() < deadline, f"{file} has no {count} lines"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards, tmp_path_factory):
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("undisturbed")
+    train(shards, out, tiny.settings(), "never", QUIET)
+    return out
+
+
+@pytest.mark.parametrize(("point", "left"), [("step", 10), ("save", 5)])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(shards, undisturbed, tmp_path, point, left):
+    child = subprocess.run([sys.executable, "-c", CHILD, str(shards), str(tmp_path), point])
+    assert child.returncode == -signal.SIGKILL
+    assert checkpoint.read_state(checkpoint.locate(tmp_path)).step == left
+    assert list((tmp_path / "checkpoints").glob(".tmp-*")) or point == "step"
+    train(shards, tmp_path, tiny.settings(), "auto", QUIET)
+    assert [line["step"] for line in tiny.losses(tmp_path)] == list(range(1, 21))
+    assert tiny.losses(tmp_path) == tiny.losses(undisturbed)
+    final = "checkpoints/step-00000020/model.safetensors"
+    assert (tmp_path / final).read_bytes() == (undisturbed / final).read_bytes()
+
+
+def test_sigterm_saves_and_returns(shards, tmp_path):
+    def terminate():
+        wait_for_lines(tmp_path / "metrics.jsonl", 7)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    killer = threading.Thread(target=terminate)
+    killer.start()
+    handler = signal.getsignal(signal.SIGTERM)
+    summary = train(shards, tmp_path, tiny.settings(steps=100_000, save_every_steps=100_000), "auto", QUIET)
+    killer.join()
+    assert not summary["is_finished"]
+    assert summary["step"] >= 7
+    assert checkpoint.read_state(checkpoint.locate(tmp_path)).step == summary["step"]
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_a_few_documents_are_learnt_by_heart(tmp_path):
+    documents = [tiny.document(number) for number in range(12)]
+    shards = tiny.write_shards(tmp_path / "shards", documents)
+    settings = tiny.settings(
+        steps=60,
+        rows=4,
+        objective={"lcl": {"contrastive_weight": 1.0}},
+        optimizer={"lr": 1e-2, "weight_decay": 0.0},
+        save_every_steps=60,
+    )
+    summary = train(shards, tmp_path / "run", settings, "never", QUIET)
+    losses = tiny.losses(tmp_path / "run")
+    assert losses[0]["loss/recall_at_1"] < 0.5
+    assert summary["losses"]["recall_at_1"] > 0.9
+    assert summary["losses"]["generation"] < 1.0
+
+
+def test_the_run_tells_what_it_did(shards, tmp_path):
+    console = Console(record=True, width=300, force_terminal=False, file=(tmp_path / "out").open("w"))
+    summary = train(shards, tmp_path / "run", tiny.settings(), "never", console)
+    assert summary["steps"] == summary["step"] == 20
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 21))
+    rates = {"images_per_s", "tokens_per_s", "fill", "image_fill", "data_wait", "step_s"}
+    assert rates <= lines[-1].keys() and rates == summary["rates"].keys()
+    assert 0.5 < summary["rates"]["fill"] <= 1
+    shown = console.export_text()
+    assert "step 20/20" in shown and "eta 0:00:00" in shown and "recall_at_1" in shown
+    console.file.close()
+
+
+def test_a_terminal_gets_a_panel(shards, tmp_path):
+    with (tmp_path / "out").open("w") as file:
+        console = Console(force_terminal=True, width=100, file=file)
+        train(shards, tmp_path / "run", tiny.settings(steps=2), "never", console)
+    shown = (tmp_path / "out").read_text()
+    assert "images_per_s" in shown and "step 2/2" in shown
+
+
+def test_a_finished_run_is_left_alone(shards, tmp_path):
+    train(shards, tmp_path, tiny.settings(), "auto", QUIET)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    assert train(shards, tmp_path, tiny.settings(), "auto", QUIET)["is_finished"]
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    with pytest.raises(RecipeError, match="holds a run"):
+        train(shards, tmp_path, tiny.settings(), "never", QUIET)
+
+
+def test_going_on_from_an_earlier_checkpoint_cuts_what_came_after(shards, tmp_path):
+    train(shards, tmp_path, tiny.settings(keep_last=4), "auto", QUIET)
+    before = tiny.losses(tmp_path)
+    earlier = tmp_path / "checkpoints/step-00000010"
+    train(shards, tmp_path, tiny.settings(keep_last=4), earlier, QUIET)
+    assert tiny.losses(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model": {"vision": {"width": 64}}}, r"vision\.width is 32 in the checkpoint, 64 here"),
+        ({"seed": 1}, "seed was 0, is 1"),
+        ({"pack": {"row_images": 5}}, "row_images was 8, is 5"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(shards, tmp_path, changes, named):
+    train(shards, tmp_path, tiny.settings(steps=1), "auto", QUIET)
+    with pytest.raises(CheckpointError, match=named):
+        train(shards, tmp_path, tiny.settings(**changes), "auto", QUIET)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing(shards, tmp_path):
+    wild = tiny.settings(optimizer={"lr": 1e30, "warmup_steps": 0}, save_every_steps=1, log_every=1)
+    with pytest.raises(LclError, match=r"is no number; .*lower optimizer\.lr"):
+        train(shards, tmp_path, wild, "auto", QUIET)
+    step = len(tiny.losses(tmp_path))
+    assert [checkpoint.read_state(p).step for p in checkpoint.checkpoints(tmp_path / "checkpoints")][-1:] in (
+        [],
+        [step],
+    )
+
+
+def test_rows_longer_than_the_context_are_refused(shards, tmp_path):
+    with pytest.raises(RecipeError, match=r"pack\.row_tokens 65: at most .*context, 64"):
+        train(shards, tmp_path, tiny.settings(pack={"row_tokens": 65}), "auto", QUIET)

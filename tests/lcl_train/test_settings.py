@@ -1,0 +1,44 @@
+import pytest
+
+from lcl_train.settings import Train
+from schemas.errors import RecipeError
+from schemas.overrides import laid_over, nested, settle
+
+
+def test_a_preset_brings_what_follows_its_size():
+    nano, base = Train(preset="nano"), Train(preset="base")
+    assert nano.rows < base.rows
+    assert nano.pack.row_tokens < base.pack.row_tokens
+    assert base.optimizer.lr == 3e-4
+
+
+def test_what_is_given_stands_above_the_preset():
+    given = settle(Train, laid_over({"preset": "nano"}, nested(["rows=3", "optimizer.lr=3e-4"])))
+    assert (given.rows, given.optimizer.lr) == (3, 3e-4)
+    assert given.optimizer.warmup_steps == Train(preset="nano").optimizer.warmup_steps
+
+
+def test_resolved_settings_validate_to_themselves():
+    given = Train(preset="nano", rows=3)
+    assert Train.model_validate(given.model_dump(mode="json")) == given
+
+
+def test_model_sizes_are_the_presets_but_for_what_is_given():
+    sizes = Train(model={"vision": {"image_size": 48}}).model_settings(123)
+    assert sizes.vision.image_size == 48
+    assert sizes.vision.patch_size == 8
+    assert sizes.language.vocab_size == 123
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"optimizer": {"lrr": 1}}, "optimizer.lrr: no such setting; did you mean lr"),
+        ({"rows": "many"}, "rows"),
+        ({"preset": "nanno"}, "did you mean nano"),
+        ({"model": {"vision": {"imagesize": 3}}}, "model.vision.imagesize: no such setting"),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(section, message):
+    with pytest.raises(RecipeError, match=message):
+        settle(Train, section).model_settings(10)
