@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lcl_data import exchange, store
+from lcl_data import exchange, foreign, store
 from lcl_data.decoders import Decoders, decoders
 from lcl_data.draft import Draft, proof_of
 from lcl_data.engine import Engine, Progress
@@ -84,22 +84,24 @@ def download(
         The manifest; its ledger counts image references.
 
     Raises:
-        RecipeError: `out` is no folder of ours.
+        RecipeError: `out` is no folder of ours, or the backend cannot do what is asked.
         ShardError: `docs` is not finished or torn.
     """
     stage = Stage("download", out, identity(settings), (input_of("documents", docs),))
     if not retry_failed and (done := stage.finished()):
         return done
+    if retry_failed and settings.backend != "lcl":
+        raise RecipeError("img2dataset never tries a failed URL again; use backend lcl for --retry-failed")
     refuse_foreign_tables(out)
     stage.prepare()
-    units = document_units(docs)
-    ledger = read_manifest(docs).ledger
-    with decoders(engine.size) as pool:
-        scratch = exchange.scratch(out, "urls", stage.digest)
-        urls = distinct_urls(scratch, units, ledger.images.kept, engine)
-        shards = shard_units(urls, settings.images_per_shard)
-        work = _Filling(stage, urls, settings, ledger.documents.kept, retry_failed)
-        asyncio.run(work.run(shards, pool, engine.progress))
+    if settings.backend == "img2dataset":
+        shards = _fill_by_img2dataset(stage, docs, settings, engine)
+    else:
+        with decoders(engine.size) as pool:
+            urls = _urls(stage, docs, engine)
+            shards = shard_units(urls, settings.images_per_shard)
+            work = _Filling(stage, urls, settings, _documents(docs), retry_failed)
+            asyncio.run(work.run(shards, pool, engine.progress))
     manifest = stage.finish(shards, {})
     exchange.remove(out)
     return manifest
@@ -133,6 +135,31 @@ def shard_units(urls: Urls, images_per_shard: int) -> list[Unit]:
             f"{urls.count} URLs in {count} shards; raise images_per_shard above {images_per_shard}"
         )
     return [Unit(number, f"{number:05d}") for number in range(count)]
+
+
+def _urls(stage: Stage, docs: Path, engine: Engine) -> Urls:
+    scratch = exchange.scratch(stage.out, "urls", stage.digest)
+    return distinct_urls(scratch, document_units(docs), read_manifest(docs).ledger.images.kept, engine)
+
+
+def _documents(docs: Path) -> int:
+    return read_manifest(docs).ledger.documents.kept
+
+
+def _draft(stage: Stage, number: int, documents: int) -> Draft:
+    """An empty shard; documents go through whole and are counted once, with the first."""
+    draft = Draft(stage.out, number, stage.digest)
+    if number == 0:
+        draft.ledger.documents = Count(read=documents, kept=documents)
+    return draft
+
+
+def _fill_by_img2dataset(stage: Stage, docs: Path, settings: Download, engine: Engine) -> list[Unit]:
+    urls = _urls(stage, docs, engine)
+    shards = shard_units(urls, settings.images_per_shard)
+    drafts = [_draft(stage, unit.number, _documents(docs)) for unit in shards]
+    foreign.run(stage, drafts, urls, settings.fetch, settings.picture, settings.images_per_shard, engine)
+    return shards
 
 
 class _Filling:
@@ -193,9 +220,7 @@ class _Filling:
 
     def _begin(self, unit: Unit) -> Spool:
         size = self._settings.images_per_shard
-        draft = Draft(self._stage.out, unit.number, self._stage.digest)
-        if unit.number == 0:  # documents go through whole: counted once, with the first shard
-            draft.ledger.documents = Count(read=self._documents, kept=self._documents)
+        draft = _draft(self._stage, unit.number, self._documents)
         urls, references = self._urls.rows(unit.number * size, size)
         spool = Spool(draft, urls, references, self._settings.key_digits)
         if proof_of(self._stage.out, unit.number, self._stage.digest):
