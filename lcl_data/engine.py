@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TypeVar
 
 from schemas.errors import LclError
@@ -82,3 +83,11 @@ def _pooled(
 
 def _start_worker() -> None:
     os.environ["POLARS_MAX_THREADS"] = "1"
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed run leaves no workers behind: they would write under the names its resumption writes under."""
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)

@@ -2,7 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 from lcl_data.engine import Engine
@@ -33,3 +38,32 @@ def test_workers_have_one_polars_thread_each() -> None:
 def test_a_killed_worker_is_told_with_the_remedy() -> None:
     with pytest.raises(LclError, match="--workers"):
         list(Engine(2).run(die, range(2)))
+
+
+def _note_and_wait(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def test_a_killed_run_leaves_no_workers_behind(tmp_path):
+    run_it = (
+        "from tests.lcl_data.test_engine import _note_and_wait as f; from lcl_data.engine import Engine; "
+    )
+    run_it += f"from pathlib import Path; p = Path({str(tmp_path)!r}); list(Engine(workers=2).run(f, [p, p]))"
+    main = subprocess.Popen([sys.executable, "-W", "ignore", "-c", run_it], stderr=subprocess.DEVNULL)
+    until(lambda: len(list(tmp_path.iterdir())) == 2)
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    main.kill()
+    main.wait()
+    until(lambda: not any(is_running(pid) for pid in workers))
+
+
+def until(claim):
+    deadline = time.monotonic() + 30
+    while not claim():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid):
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
