@@ -63,9 +63,9 @@ class Draft:
         self._rows[f"{self.number:05d}{suffix}"] = count
 
     def count(self, kind: str) -> Count:
-        """The ledger's count of `documents`, `images`, `files` or `texts`."""
-        if getattr(self.ledger, kind) is None:
-            setattr(self.ledger, kind, Count())
+        """The ledger's count of `documents`, `images` or `texts` (which only a stage that cuts them counts)."""
+        if kind == "texts" and self.ledger.texts is None:
+            self.ledger.texts = Count()
         counted: Count = getattr(self.ledger, kind)
         return counted
 
@@ -73,7 +73,7 @@ class Draft:
         """Count a rejection and write it down.
 
         Args:
-            kind: documents, images, files or texts.
+            kind: documents, images or texts.
             reason: short name, such as `broken_json` or `image_size:too_small`.
             count: ledger entries it stands for.
             **where: id, item, url, place, detail: columns of `REJECTS`.

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,15 +57,18 @@ def ingest(src: Path, out: Path, settings: Ingest, engine: Engine) -> Manifest:
         RecipeError: nothing to read, an unknown format, or a folder in the way.
     """
     source = settings.member()
-    units = source.units(src)
-    inputs = (Input(name=src.resolve().name, digest=_digest(units)),)
-    stage = Stage("ingest", out, {"format": settings.format, "source": settings_of(source)}, inputs)
+    units = _fingerprinted(source.units(src))
+    everything = files.digest([[unit.number, unit.name, unit.digest] for unit in units])
+    inputs = (Input(name=src.resolve().name, digest=everything),)
+    step = {"format": settings.format, "source": settings_of(source)}
+    stage = Stage("ingest", out, step, inputs, counts_files=True)
     return stage.finished() or stage.run(partial(_shard, source), units, engine, source.notes(units))
 
 
-def _digest(units: list[Unit]) -> str:
+def _fingerprinted(units: list[Unit]) -> list[Unit]:
+    """The units with the digests of their files: one that is repaired later costs one shard."""
     prints = {path: files.fingerprint(path) for path in {_path(unit) for unit in units}}
-    return files.digest([[unit.number, unit.name, prints[_path(unit)]] for unit in units])
+    return [replace(unit, digest=prints[_path(unit)]) for unit in units]
 
 
 def _path(unit: Unit) -> Path:
@@ -79,8 +83,6 @@ def _shard(source: Source, unit: Unit, draft: Draft) -> None:
         for documents, images in _groups(source, unit, draft, rejects):
             writer.write(to_table(documents), images)
     rejects.close()
-    draft.count("files").read += 1
-    draft.count("files").kept += 1
 
 
 def _groups(

@@ -20,7 +20,7 @@ from lcl_data.draft import REJECTS_FOLDER, Draft, Proof, proof_of, proof_path
 from lcl_data.engine import Engine
 from schemas.documents import DOCUMENTS
 from schemas.errors import RecipeError, ShardError
-from schemas.manifest import MANIFEST, Input, Ledger, Manifest, read_manifest
+from schemas.manifest import MANIFEST, Count, Input, Ledger, Manifest, read_manifest
 from schemas.recipe import Settings
 from schemas.versions import check
 
@@ -35,11 +35,14 @@ class Unit:
         number: of the shard in the output folder.
         name: what a person calls it: an upstream file, an input shard.
         payload: what the shard function needs; small and picklable.
+        digest: of what it is made from, where that is one file: a changed file then costs one shard. Empty
+            where the unit depends on all the inputs of its stage.
     """
 
     number: int
     name: str
     payload: Any = None
+    digest: str = ""
 
 
 ShardFunction = Callable[[Unit, Draft], None]
@@ -54,18 +57,29 @@ class Stage:
         out: the folder.
         settings: by which it is filled; written into the manifest and part of the digest.
         inputs: what it reads, by digest.
+        counts_files: its units are foreign files, which the ledger counts as it does documents.
     """
 
     name: str
     out: Path
     settings: dict[str, Any]
     inputs: tuple[Input, ...]
+    counts_files: bool = False
 
     @property
     def digest(self) -> str:
         """Of the settings, the inputs and the version of LCL: equal digests mean equal bytes."""
         inputs = [source.digest for source in self.inputs]
         return files.digest([self.name, self.settings, inputs, version("lcl")])
+
+    def digest_of(self, unit: Unit) -> str:
+        """What the proof of a unit's shard must say."""
+        own = [self.name, self.settings, unit.digest, unit.name, version("lcl")]
+        return files.digest(own) if unit.digest else self.digest
+
+    def proof_of(self, unit: Unit) -> Proof | None:
+        """The proof that a unit's shard is done, if it is."""
+        return proof_of(self.out, unit.number, self.digest_of(unit))
 
     def finished(self) -> Manifest | None:
         """The manifest, if the stage has run to its end under this digest and every shard came out."""
@@ -92,9 +106,9 @@ class Stage:
             RecipeError: the folder holds something that is not ours.
         """
         self.prepare()
-        todo = [unit for unit in units if proof_of(self.out, unit.number, self.digest) is None]
+        todo = [unit for unit in units if self.proof_of(unit) is None]
         failed = {}
-        work = partial(_write_shard, function, self.out, self.digest)
+        work = partial(_write_shard, function, self)
         for done, (unit, error) in enumerate(engine.run(work, todo), start=len(units) - len(todo) + 1):
             if error:
                 failed[unit.name] = error
@@ -115,11 +129,14 @@ class Stage:
         """Add up the proofs of all units, drop shards of an earlier run that no unit made, write the
         manifest.
         """
-        proofs = {unit.number: proof_of(self.out, unit.number, self.digest) for unit in units}
+        proofs = {unit.number: self.proof_of(unit) for unit in units}
         made = {number: proof for number, proof in sorted(proofs.items()) if proof}
         ledger = Ledger()
         for proof in made.values():
             ledger.add(proof.ledger)
+        if self.counts_files:
+            ledger.files = Count(read=len(units), kept=len(made))
+            ledger.files.rejected = {"failed": len(failed)} if failed else {}
         _drop_leftovers(self.out, made)
         manifest = Manifest(
             stage=self.name,
@@ -185,8 +202,8 @@ def refuse_foreign(out: Path) -> None:
             raise RecipeError(f"{out}: holds '{path.name}', which no stage wrote; name a new or empty folder")
 
 
-def _write_shard(function: ShardFunction, out: Path, digest: str, unit: Unit) -> str | None:
-    draft = Draft(out, unit.number, digest)
+def _write_shard(function: ShardFunction, stage: Stage, unit: Unit) -> str | None:
+    draft = Draft(stage.out, unit.number, stage.digest_of(unit))
     try:
         function(unit, draft)
         draft.commit()

@@ -201,14 +201,21 @@ def inspect(
 @app.command()
 def verify(
     path: Annotated[Path, typer.Argument(help="A stage folder, or a folder of stage folders.")],
+    workers: Workers = 0,
     as_json: Json = False,
 ) -> None:
     """Prove that nothing was lost: schema, checksums, read = kept + rejected in and between stages."""
     from lcl_data.verify import verify as run
 
-    console, _ = _start(1, as_json)
-    report = run(path)
-    console.verification(report)
+    console, engine = _start(workers, as_json)
+    report = run(path, engine)
+    rows = [(each.folder, each.stage, each.shards, each.rows, each.nbytes) for each in report.stages]
+    console.table(f"verify {path}", ("folder", "stage", "files", "rows", "bytes"), rows)
+    for problem in report.problems:
+        console.say(f"PROBLEM {problem.place}: {problem.what}; {problem.remedy}")
+    links = f"{report.totals.stages} stages, {report.totals.links} links between them"
+    console.say(f"{links}: {len(report.problems) or 'no'} problems")
+    console.result(report.model_dump(exclude_none=True))
     raise typer.Exit(1 if report.problems else 0)
 
 

@@ -1,4 +1,4 @@
-"""What a stage dropped, and why: one row per rejected file, document or image reference."""
+"""What a stage dropped, and why: one row per rejected document or image reference."""
 
 import pyarrow as pa
 
