@@ -1,0 +1,216 @@
+"""`lcl download` as a whole, against a real server: ledger, resumption, retries, and equal bytes."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image as Pixels
+
+from lcl_data.download import Download, download
+from lcl_data.engine import Engine
+from lcl_data.fetch import Fetch
+from lcl_data.store import facts, read_pictures
+from schemas.documents import Image
+from schemas.errors import RecipeError
+from schemas.manifest import read_manifest
+from tests.lcl_data.corpus import document, rejects, write_documents
+from tests.lcl_data.loopback import Answer, Loopback, running
+
+SETTINGS = Download(
+    fetch=Fetch(allow_private=True, backoff_s=0.01, timeout_s=5, retries=1), images_per_shard=10
+)
+
+
+@pytest.fixture
+def server():
+    with running() as loopback:
+        yield loopback
+
+
+def picture(seed: int, side: int = 40, form: str = "JPEG") -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Pixels.fromarray(pixels).resize((side, side)).save(file, form)
+    return file.getvalue()
+
+
+def write_docs(folder: Path, urls: list[str], per_document: int = 3) -> Path:
+    parts = [urls[start : start + per_document] for start in range(0, len(urls), per_document)]
+    documents = [document(row, "text", *map(Image, part)) for row, part in enumerate(parts)]
+    half = len(documents) // 2
+    return write_documents(folder, [documents[:half], documents[half:]])
+
+
+def rows(store: Path) -> dict[str, dict]:
+    return {row["url"]: row for path in facts(store) for row in pq.read_table(path).to_pylist()}
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()
+    }
+
+
+def serve_pictures(server: Loopback, count: int, **answer: float) -> list[str]:
+    return [server.serve(f"/{n}.jpg", Answer(picture(n), **answer)) for n in range(count)]
+
+
+def test_every_distinct_url_is_fetched_once_and_counted_as_often_as_it_is_used(server, tmp_path):
+    good = serve_pictures(server, 12)
+    bad = server.url("/gone.jpg")
+    docs = write_docs(tmp_path / "docs", [*good, *good[:5], bad, bad])
+    manifest = download(docs, tmp_path / "store", SETTINGS, Engine(1))
+    assert set(server.counts.values()) == {1}
+    images, documents = manifest.ledger.images, manifest.ledger.documents
+    assert (images.read, images.kept, images.rejected) == (19, 17, {"http_404": 2})
+    assert documents.read == documents.kept == 7 and images.balances
+    (reject,) = rejects(tmp_path / "store")
+    assert (reject["reason"], reject["url"], reject["count"]) == ("http_404", bad, 2)
+    assert rows(tmp_path / "store")[good[0]]["references"] == 2
+
+
+def test_every_outcome_is_a_row(server, tmp_path):
+    noai = Answer(picture(2), headers={"X-Robots-Tag": "noai"})
+    expected = {
+        server.serve("/good.jpg", Answer(picture(1, side=300))): None,
+        server.serve("/noai.jpg", noai): "opted_out",
+        server.serve("/page.jpg", Answer(b"<html>sorry</html>")): "not_an_image",
+        server.serve("/empty.jpg", Answer(b"")): "empty",
+        server.serve("/cut.jpg", Answer(picture(3)[:400])): "truncated",
+        server.serve("/503.jpg", Answer(status=503)): "http_503",
+        server.url("/404.jpg"): "http_404",
+        "file:///etc/hostname": "bad_scheme",
+        "data:image/png;base64,AA==": "bad_scheme",
+        "http://no-such-host.invalid/a.jpg": "dns",
+    }
+    docs = write_docs(tmp_path / "docs", list(expected))
+    manifest = download(docs, tmp_path / "store", SETTINGS, Engine(1))
+    found = rows(tmp_path / "store")
+    assert {url: row["reason"] for url, row in found.items()} == expected
+    status = {"success": 1, "failed_to_download": 6, "failed_to_resize": 3}
+    assert Counter(row["status"] for row in found.values()) == status
+    assert manifest.ledger.images.rejected == Counter(filter(None, expected.values()))
+    stats = json.loads((tmp_path / "store" / "00000_stats.json").read_text())
+    assert (stats["count"], stats["successes"], stats["status_dict"]["opted_out"]) == (10, 1, 1)
+
+
+def test_private_addresses_are_refused_unless_allowed(server, tmp_path):
+    docs = write_docs(tmp_path / "docs", [*serve_pictures(server, 2), server.url("/0.jpg", "localhost")])
+    manifest = download(docs, tmp_path / "store", Download(), Engine(1))
+    assert manifest.ledger.images.rejected == {"private_address": 3}
+    assert not server.counts
+
+
+def test_the_layout_is_img2datasets(server, tmp_path):
+    url = server.serve("/a.png", Answer(picture(5, side=500, form="PNG")))
+    docs = write_docs(tmp_path / "docs", [url])
+    download(docs, tmp_path / "store", Download(fetch=SETTINGS.fetch), Engine(1))
+    row = rows(tmp_path / "store")[url]
+    assert row["key"] == "000000000"
+    with tarfile.open(tmp_path / "store" / "00000.tar") as tar:
+        assert tar.getnames() == ["000000000.jpg", "000000000.json"]
+        jpeg = tar.extractfile("000000000.jpg").read()
+        told = json.loads(tar.extractfile("000000000.json").read())
+    assert (told["url"], told["width"], told["original_width"]) == (url, 256, 500)
+    tar = (tmp_path / "store" / "00000.tar").read_bytes()
+    assert tar[row["offset"] : row["offset"] + row["nbytes"]] == jpeg
+    assert read_pictures(tmp_path / "store", [row["key"]]) == {row["key"]: jpeg}
+
+
+def test_bytes_depend_neither_on_workers_nor_on_who_answers_first(server, tmp_path):
+    urls = serve_pictures(server, 24)
+    docs = write_docs(tmp_path / "docs", urls)
+    download(docs, tmp_path / "one", SETTINGS, Engine(1))
+    for n in range(0, 24, 3):
+        server.serve(f"/{n}.jpg", Answer(picture(n), wait_s=0.1))
+    download(docs, tmp_path / "two", SETTINGS, Engine(2))
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert (tmp_path / "one" / "00002.tar").exists()
+
+
+def test_a_finished_store_is_not_fetched_again(server, tmp_path):
+    docs = write_docs(tmp_path / "docs", serve_pictures(server, 3))
+    first = download(docs, tmp_path / "store", SETTINGS, Engine(1))
+    harder = SETTINGS.model_copy(update={"fetch": SETTINGS.fetch.model_copy(update={"concurrency": 3})})
+    assert download(docs, tmp_path / "store", harder, Engine(1)) == first
+    assert set(server.counts.values()) == {1}
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from lcl_data.download import Download, download
+from lcl_data.engine import Engine
+download(Path(sys.argv[1]), Path(sys.argv[2]), Download.model_validate_json(sys.argv[3]), Engine(1))
+"""
+
+
+def test_a_killed_run_resumes_at_the_shard_and_ends_in_the_same_bytes(server, tmp_path):
+    docs = write_docs(tmp_path / "docs", serve_pictures(server, 60, wait_s=0.1))
+    store = tmp_path / "store"
+    slow = SETTINGS.model_copy(update={"fetch": SETTINGS.fetch.model_copy(update={"concurrency": 2})})
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, docs, store, slow.model_dump_json()])
+    deadline = time.monotonic() + 60
+    while not (store / "00001_stats.json").exists():  # the file that is published last
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    whole = [path for path in facts(store) if path.with_name(f"{path.stem}_stats.json").exists()]
+    done = {url for path in whole for url in pq.read_table(path)["url"].to_pylist()}
+    assert 20 <= len(done) < 60
+    before = Counter(server.counts)
+    download(docs, store, SETTINGS, Engine(1))
+    again = server.counts - before
+    assert not any(server.url(path) in done for path in again)
+    assert sum(again.values()) == 60 - len(done)
+    download(docs, tmp_path / "calm", SETTINGS, Engine(1))
+    assert contents(store) == contents(tmp_path / "calm")
+    assert not psutil.wait_procs(children, timeout=10)[1], "decoding processes outlived the killed run"
+
+
+def test_retry_failed_fetches_only_what_may_have_passed(server, tmp_path):
+    good = serve_pictures(server, 15)
+    flaky = server.serve("/flaky.jpg", Answer(status=503), Answer(status=503), Answer(picture(77)))
+    gone = server.url("/gone.jpg")
+    docs = write_docs(tmp_path / "docs", [*good, flaky, flaky, gone])
+    store = tmp_path / "store"
+    first = download(docs, store, SETTINGS, Engine(1))
+    assert first.ledger.images.rejected == {"http_503": 2, "http_404": 1}
+    before, untouched = Counter(server.counts), contents(store)
+    second = download(docs, store, SETTINGS, Engine(1), retry_failed=True)
+    assert server.counts - before == {"/flaky.jpg": 1}
+    assert second.ledger.images.rejected == {"http_404": 1} and second.ledger.images.kept == 17
+    assert second.ledger.documents == first.ledger.documents
+    other = f"{1 - int(rows(store)[flaky]['key'][:5]):05d}.tar"
+    assert contents(store)[other] == untouched[other]
+    server.serve("/flaky.jpg", Answer(picture(77)))
+    download(docs, tmp_path / "fresh", SETTINGS, Engine(1))
+    assert contents(tmp_path / "fresh") == contents(store)
+
+
+def test_documents_without_images_make_an_empty_store(tmp_path):
+    docs = write_documents(tmp_path / "docs", [[document(0, "only text")]])
+    manifest = download(docs, tmp_path / "store", SETTINGS, Engine(1))
+    assert manifest.ledger.documents.kept == 1 and manifest.ledger.images.read == 0
+    assert read_manifest(tmp_path / "store") == manifest
+
+
+def test_a_folder_of_something_else_is_not_written_into(tmp_path):
+    docs = write_documents(tmp_path / "docs", [[document(0, "only text")]])
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "thesis.tex").write_text("mine")
+    with pytest.raises(RecipeError, match=r"thesis\.tex"):
+        download(docs, tmp_path / "store", SETTINGS, Engine(1))

@@ -1,0 +1,154 @@
+"""The image store read by others and by us, and img2dataset's folders taken in."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+
+import imagehash
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+from PIL import Image as Pixels
+
+from lcl_data import foreign, store
+from lcl_data.download import Download, download
+from lcl_data.engine import Engine
+from lcl_data.fetch import Fetch
+from schemas.errors import RecipeError, ShardError
+from schemas.images import SUCCESS
+from schemas.manifest import read_manifest
+from tests.lcl_data.loopback import Answer, running
+from tests.lcl_data.test_download import contents, picture, write_docs
+
+SETTINGS = Download(fetch=Fetch(allow_private=True, retries=0, timeout_s=5), images_per_shard=10)
+
+
+def img2datasets_folder(folder):
+    """A shard as img2dataset writes it: rows in order of completion, no contract in the metadata."""
+    folder.mkdir()
+    urls = [
+        "http://a.example/1.jpg",
+        "http://a.example/2.jpg",
+        "http://a.example/3.jpg",
+        "http://b.example/4",
+    ]
+    keys = ["000000002", "000000000", "000000003", "000000001"]
+    status = [SUCCESS, SUCCESS, "failed_to_download", "failed_to_resize"]
+    errors = [None, None, "HTTP Error 404: Not Found", "Image decoding error"]
+    sides = [40, 40, None, None]
+    columns = {"url": urls, "key": keys, "status": status, "error_message": errors, "width": sides}
+    columns |= {"height": sides, "original_width": sides, "original_height": sides, "exif": ["{}"] * 4}
+    pq.write_table(pa.table(columns), folder / "00000.parquet")
+    (folder / "00000_stats.json").write_text(json.dumps({"count": 4, "start_time": 1.5}))
+    with tarfile.open(folder / "00000.tar", "w") as tar:
+        for seed, key in enumerate(keys[:2]):
+            for suffix, content in (("jpg", picture(seed)), ("json", b"{}"), ("txt", b"caption")):
+                info = tarfile.TarInfo(f"{key}.{suffix}")
+                info.size, info.mtime = len(content), 12345
+                tar.addfile(info, io.BytesIO(content))
+    return folder
+
+
+def test_a_folder_img2dataset_made_is_indexed_beside_its_own_files(tmp_path):
+    folder = img2datasets_folder(tmp_path / "theirs")
+    before = contents(folder)
+    with pytest.raises(ShardError, match="not indexed"):
+        store.facts(folder)
+    manifest = foreign.index(folder, Engine(1))
+    assert before.items() <= contents(folder).items()
+    (path,) = store.facts(folder)
+    found = pq.read_table(path).to_pylist()
+    assert [row["reason"] for row in found] == [None, "broken_image", None, "http_404"]
+    stored = store.read_pictures(folder, {row["key"] for row in found})
+    assert stored == {"000000000": picture(1), "000000002": picture(0)}
+    for row in (found[0], found[2]):
+        content = stored[row["key"]]
+        assert row["sha256"] == hashlib.sha256(content).hexdigest()
+        theirs = imagehash.phash(Pixels.open(io.BytesIO(content)))
+        assert (row["phash"] ^ int(str(theirs), 16)).bit_count() <= 2
+    assert manifest.ledger.images.rejected == {"broken_image": 1, "http_404": 1}
+    assert manifest.ledger.images.balances
+    assert foreign.index(folder, Engine(1)) == manifest == read_manifest(folder)
+
+
+def test_a_folder_img2dataset_made_is_not_downloaded_over(tmp_path):
+    folder = img2datasets_folder(tmp_path / "theirs")
+    docs = write_docs(tmp_path / "docs", ["http://a.example/1.jpg"])
+    before = contents(folder)
+    with pytest.raises(RecipeError, match="made by img2dataset"):
+        download(docs, folder, SETTINGS, Engine(1))
+    assert contents(folder) == before
+
+
+def test_a_folder_without_shards_has_nothing_to_index(tmp_path):
+    with pytest.raises(RecipeError, match="img2dataset"):
+        foreign.index(tmp_path, Engine(1))
+
+
+@pytest.fixture
+def filled(tmp_path):
+    with running() as server:
+        urls = [server.serve(f"/{n}", Answer(picture(n))) for n in range(5)]
+        download(write_docs(tmp_path / "docs", urls), tmp_path / "store", SETTINGS, Engine(1))
+    return tmp_path / "store"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # webdataset leaves its files to the collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_webdataset_reads_our_tars(filled):
+    samples = list(webdataset.WebDataset(str(filled / "00000.tar"), shardshuffle=False))
+    table = pq.read_table(filled / "00000.parquet").to_pylist()
+    assert [sample["__key__"] for sample in samples] == [row["key"] for row in table]
+    for sample, row in zip(samples, table, strict=True):
+        assert hashlib.sha256(sample["jpg"]).hexdigest() == row["sha256"]
+        assert json.loads(sample["json"])["url"] == row["url"]
+
+
+def test_unknown_keys_are_left_out_and_a_torn_tar_is_an_error(filled):
+    assert store.read_pictures(filled, ["000009"]) == {}
+    os.truncate(filled / "00000.tar", 700)
+    with pytest.raises(ShardError, match=r"00000\.tar"):
+        store.read_pictures(filled, ["000000"])
+
+
+def test_a_torn_table_is_an_error_that_names_it(filled):
+    os.truncate(filled / "00000.parquet", 100)
+    with pytest.raises(ShardError, match=r"00000\.parquet"):
+        store.facts(filled)
+
+
+@pytest.mark.slow  # its start alone takes 15 to 40 s
+@pytest.mark.timeout(300)
+def test_img2dataset_as_backend_lands_in_the_same_layout(tmp_path):
+    pytest.importorskip("img2dataset")
+    settings = SETTINGS.model_copy(update={"backend": "img2dataset", "images_per_shard": 100})
+    with running() as server:
+        urls = [server.serve(f"/{n}", Answer(picture(n, side=300))) for n in range(12)]
+        urls += [server.url("/gone"), "file:///etc/hostname"]
+        docs = write_docs(tmp_path / "docs", [*urls, urls[0]])
+        manifest = download(docs, tmp_path / "store", settings, Engine(1))
+        assert set(server.counts.values()) == {1}
+    assert manifest.ledger.images.read == 15 and manifest.ledger.images.kept == 13
+    assert manifest.ledger.images.rejected == {"http_404": 1, "bad_scheme": 1}
+    rows = [row for path in store.facts(tmp_path / "store") for row in pq.read_table(path).to_pylist()]
+    stored = store.read_pictures(tmp_path / "store", [row["key"] for row in rows])
+    assert {row["url"] for row in rows} == set(urls) and len(stored) == 12
+    assert all(min(Pixels.open(io.BytesIO(content)).size) == 256 for content in stored.values())
+
+
+def test_img2dataset_as_backend_must_be_told_that_it_reaches_private_addresses(tmp_path):
+    pytest.importorskip("img2dataset")
+    docs = write_docs(tmp_path / "docs", ["http://127.0.0.1/x"])
+    with pytest.raises(RecipeError, match="private addresses"):
+        download(docs, tmp_path / "store", Download(backend="img2dataset"), Engine(1))
+
+
+def test_decoding_processes_need_no_more_than_pillow_and_numpy():
+    program = "import sys, lcl_data.pictures; print(*{'polars', 'pyarrow', 'aiohttp'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
