@@ -63,7 +63,7 @@ class Draft:
         self._rows[f"{self.number:05d}{suffix}"] = count
 
     def count(self, kind: str) -> Count:
-        """The ledger's count of `documents`, `images` or `texts` (which only a stage that cuts them counts)."""
+        """The ledger's count of `documents`, `images` or `texts` (counted only where they are cut)."""
         if kind == "texts" and self.ledger.texts is None:
             self.ledger.texts = Count()
         counted: Count = getattr(self.ledger, kind)

@@ -36,19 +36,16 @@ class Contents:
 
 
 def contents_of(path: Path, stage: str) -> Contents:
-    """Read a shard that `stage` wrote and count what is in it.
+    """Read a shard that `stage` wrote and count what is in it; a tar is whole if its checksum is right.
 
     Raises:
         ShardError: torn, or of another contract than that stage writes.
     """
+    count = _COUNTERS.get((stage, path.suffix))
     try:
-        if path.suffix == ".arrow":
-            return _sequences(path)
-        if path.suffix == ".parquet":
-            return _images(path) if stage == "download" else _documents(path)
+        return count(path) if count else Contents(is_whole=True)
     except (OSError, pa.ArrowInvalid) as error:
         raise ShardError(f"torn ({error})") from error
-    return Contents(is_whole=True)
 
 
 def _documents(path: Path) -> Contents:
@@ -98,3 +95,12 @@ def _sequences(path: Path) -> Contents:
             documents += batch.num_rows - int(pc.sum(pc.match_substring(batch["id"], "-")).as_py() or 0)
             images += int(pc.sum(pc.list_value_length(batch["images"])).as_py() or 0)
     return Contents(True, rows, documents, images)
+
+
+_COUNTERS = {
+    ("ingest", ".parquet"): _documents,
+    ("filter", ".parquet"): _documents,
+    ("dedupe", ".parquet"): _documents,
+    ("download", ".parquet"): _images,
+    ("shard", ".arrow"): _sequences,
+}

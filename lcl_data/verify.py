@@ -22,6 +22,8 @@ from schemas.manifest import MANIFEST, Count, Ledger, Manifest, Shard, read_mani
 from schemas.rejects import REJECTS
 from schemas.versions import check
 
+_READERS = ("download", "filter", "dedupe", "shard")  # stages that account for every document they are given
+
 
 class Problem(BaseModel):
     """Something that is not as it should be.
@@ -158,7 +160,8 @@ def _check_shard(unit: _Unit) -> tuple[list[Problem], Contents]:
 def _check_stage(stage: _Stage, contents: list[Contents]) -> Iterator[Problem]:
     folder, manifest = stage.folder, stage.manifest
     again = f"run `{manifest.stage}` again"
-    for name, why in manifest.failed.items():
+    # A foreign file that cannot be read is a rejection in the ledger; a shard of ours must not be torn.
+    for name, why in manifest.failed.items() if manifest.ledger.files is None else ():
         yield _problem(folder, f"{name} failed: {why}", f"mend it and {again}")
     for kind, count in _counts(manifest.ledger):
         if not count.balances:
@@ -174,7 +177,9 @@ def _check_stage(stage: _Stage, contents: list[Contents]) -> Iterator[Problem]:
 def _check_rejects(stage: _Stage) -> Iterator[Problem]:
     """The rejects tables against the ledger."""
     folder = stage.folder / REJECTS_FOLDER
-    written: Counter[tuple[str, str]] = Counter()
+    written = Counter(
+        {("files", "failed"): len(stage.manifest.failed)} if stage.manifest.ledger.files else {}
+    )
     for path in sorted(folder.glob("*.parquet")):
         try:
             check(pq.read_schema(path).metadata, REJECTS, path)
@@ -213,7 +218,8 @@ def _links(stages: list[_Stage]) -> Iterator[tuple[_Stage, _Stage]]:
 
 def _check_link(child: _Stage, parent: _Stage) -> Iterator[Problem]:
     """What one kept, the next has read. An image store is looked up, not read through."""
-    if parent.manifest.stage == "download" or child.manifest.failed:
+    is_reader = child.manifest.stage in _READERS and parent.manifest.stage != "download"
+    if not is_reader or child.manifest.failed:
         return
     for kind in ("documents", "images"):
         read, kept = getattr(child.manifest.ledger, kind).read, getattr(parent.manifest.ledger, kind).kept

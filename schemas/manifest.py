@@ -41,7 +41,7 @@ class Count(BaseModel):
 
 
 class Ledger(BaseModel):
-    """The counts of a stage or of one of its shards; files only of a stage that reads foreign ones."""
+    """The counts of a stage or of one of its shards; `files` are counted by the stage as a whole."""
 
     model_config = ConfigDict(extra="forbid")
     documents: Count = Field(default_factory=Count)
@@ -53,6 +53,9 @@ class Ledger(BaseModel):
         """Add another ledger to this one."""
         self.documents.add(other.documents)
         self.images.add(other.images)
+        if other.texts:
+            self.texts = self.texts or Count()
+            self.texts.add(other.texts)
 
     def sorted(self) -> "Ledger":
         """The same ledger with its reasons in alphabetical order, so that equal ledgers are equal bytes."""
