@@ -45,6 +45,7 @@ def deduplicate(docs: Path, out: Path, rules: Sequence[Rule], engine: Engine) ->
     settings = {"rules": [{key(rule): settings_of(rule)} for rule in rules]}
     stage = Stage("dedupe", out, settings, (input_of("documents", docs), *torn))
     if manifest := stage.finished():
+        exchange.remove(out)
         return manifest
     stage.prepare()
     decisions: Decisions = ()

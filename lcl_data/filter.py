@@ -45,6 +45,7 @@ def filter_documents(
     settings = {"filters": [{key(each): settings_of(each)} for each in filters]}
     stage = Stage("filter", out, settings, inputs)
     if manifest := stage.finished():
+        exchange.remove(out)
         return manifest
     stage.prepare()
     answers = None

@@ -19,9 +19,11 @@ class ExactDocument(Rule):
 
     def keys(self, frames: Frames) -> pl.DataFrame:
         """A row per document: the hash of its items."""
-        text = pl.col("text").str.normalize("NFC").str.replace_all(r"\s+", " ").str.strip_chars()
-        picture = pl.coalesce("sha256", "url")
-        # The mark of each item's kind and the separator cannot stand in a normalised text or a URL.
+        # The separators that mark an item's kind and its end count as white space, so that no text holds one.
+        text = (
+            pl.col("text").str.normalize("NFC").str.replace_all(r"[\s\x1c-\x1f]+", " ").str.strip_chars(" ")
+        )
+        picture = pl.coalesce("sha256", pl.col("url").str.replace_all(r"[\x1c-\x1f]", " "))
         item = pl.when("is_image").then(pl.lit("\x1f") + picture).otherwise(pl.lit("\x1e") + text)
         contents = frames.items.group_by("document").agg(item.str.join("\x1d").alias("content"))
         rows = frames.documents.join(contents, on="document", how="left", maintain_order="left")
