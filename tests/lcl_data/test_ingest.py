@@ -136,8 +136,12 @@ def test_a_torn_file_fails_alone_and_is_made_once_repaired(tmp_path):
     assert list(manifest.failed) == ["docs_shard_1_v2.jsonl.zip"]
     assert [shard.name for shard in manifest.shards] == ["00000.parquet", "00002.parquet"]
     assert manifest.ledger.documents.balances
+    assert manifest.ledger.files
+    assert manifest.ledger.files.model_dump() == {"read": 3, "kept": 2, "rejected": {"failed": 1}}
+    untouched = (out / "00000.parquet").stat().st_mtime_ns
     path.write_bytes(whole)
     assert not ingest(src, out, MMC4, Engine()).failed
+    assert (out / "00000.parquet").stat().st_mtime_ns == untouched
     assert len(documents(out)) == 3 * 61
 
 
