@@ -13,13 +13,11 @@ from tests.lcl_data.corpus import document, shards
 def test_flat_and_back(corpus, start, shard):
     documents = [each for part in corpus for each in part]
     table = to_table(documents)
-    (batch,) = table.combine_chunks().to_batches() or [None] if documents else [None]
-    if batch is None:
-        return
-    frames = flatten(batch.slice(start), shard << 32)
-    assert [from_row(row) for row in frames.to_table().to_pylist()] == documents[start:]
-    assert frames.to_table().schema.equals(DOCUMENTS, check_metadata=True)
-    assert frames.images.height == sum(len(each.images) for each in documents[start:])
+    for batch in table.combine_chunks().to_batches():
+        frames = flatten(batch.slice(start), shard << 32)
+        assert [from_row(row) for row in frames.to_table().to_pylist()] == documents[start:]
+        assert frames.to_table().schema.equals(DOCUMENTS, check_metadata=True)
+        assert frames.images.height == sum(len(each.images) for each in documents[start:])
 
 
 def test_numbers_and_places():

@@ -6,14 +6,16 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from lcl_data import files
+from lcl_data import files, store
 from lcl_data.dedupe.exact_document import ExactDocument
 from lcl_data.deduplicate import deduplicate
 from lcl_data.engine import Engine
 from lcl_data.filter import filter_documents
 from lcl_data.filters.url_words import UrlWords
+from lcl_data.stage import Stage, Unit
 from lcl_data.verify import verify
 from schemas.documents import DOCUMENTS, Image, to_table
+from schemas.images import IMAGES
 from tests.lcl_data.corpus import document, write_documents
 
 
@@ -153,6 +155,35 @@ def test_unfinished_and_failed_stages(work, tmp_path):
         "1-documents": "has no manifest.json: the stage has not finished",
         "3-deduplicated": "00009.parquet failed: torn",
     }
+
+
+def test_a_foreign_file_that_failed_is_a_rejection_and_no_problem(work):
+    def count(manifest):
+        manifest["ledger"]["files"] = {"read": 3, "kept": 2, "rejected": {"failed": 1}}
+        manifest["failed"] = {"torn.zip": "torn"}
+
+    rewrite(work / "3-deduplicated", count)
+    assert verify(work).problems == []
+    rewrite(work / "3-deduplicated", lambda manifest: manifest.update(failed={}))
+    assert found(work, "3-deduplicated/rejects") == "files: the ledger rejected 1 as failed, the tables 0"
+
+
+def test_a_store_keeps_the_references_to_what_it_has(tmp_path):
+    def fill(unit, draft):
+        rows = [("a", "success", None, 3), ("b", "failed_to_download", "http_404", 2)]
+        named = [dict(zip(("url", "status", "reason", "references"), row, strict=True)) for row in rows]
+        store.write_table(
+            draft.path(".parquet"), [dict.fromkeys(IMAGES.names) | {"key": "0"} | row for row in named]
+        )
+        draft.rows(".parquet", 2)
+        draft.path(".tar").write_bytes(b"pictures")
+        draft.count("images").read, draft.count("images").kept = 5, kept
+        draft.reject("images", "http_404", 5 - kept)
+
+    for kept, problems in ((3, []), (4, ["images: the files hold 3, the ledger kept 4"])):
+        folder = tmp_path / f"{kept}"
+        Stage("download", folder, {}, ()).run(fill, [Unit(0, "0")], Engine())
+        assert [problem.what for problem in verify(folder).problems] == problems
 
 
 def test_nothing_there(tmp_path):
