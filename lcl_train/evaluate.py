@@ -57,7 +57,7 @@ def evaluate(checkpoint: Path, data: Path, out: Path, evals: Sequence[Eval]) -> 
     untrained = random_encoder(state.model, int(state.settings["seed"]))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trained, random = (Subject(e.to(device), folder, out / CACHE) for e in (encoder, untrained))
-    results = {key(eval_): _compare(eval_, eval_(trained), eval_(random)) for eval_ in evals}
+    results = {_title(eval_): _compare(eval_, eval_(trained), eval_(random)) for eval_ in evals}
     report = {
         "step": state.step,
         "preset": state.settings["preset"],
@@ -88,6 +88,13 @@ def _compare(eval_: Eval, trained: Scores, random: Scores) -> dict[str, Any]:
         "settings": eval_.model_dump(mode="json"),
         "notes": {"trained": trained.notes, "random": random.notes},
     }
+
+
+def _title(eval_: Eval) -> str:
+    """Its recipe key, and every setting that is not the default: `knn k=10`."""
+    default = type(eval_)().model_dump()
+    changed = [f"{name}={value}" for name, value in eval_.model_dump().items() if value != default[name]]
+    return " ".join([key(eval_), *changed])
 
 
 def _as_dict(interval: Interval) -> dict[str, float]:

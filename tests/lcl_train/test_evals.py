@@ -112,7 +112,7 @@ def test_a_checkpoint_stands_beside_random_weights(run, classes, tmp_path):
         assert all(part["low"] <= part["mean"] <= part["high"] for part in (found["trained"], found["gain"]))
     assert json.loads((tmp_path / "eval.json").read_text()) == report
     table = (tmp_path / "eval.md").read_text()
-    assert "| knn |" in table and "| linear_probe |" in table
+    assert "| knn k=3 |" in table and "| linear_probe |" in table
     written = (tmp_path / "eval.json").read_bytes()
     evaluate(run, classes, tmp_path, [Knn(k=3), LinearProbe()])
     assert (tmp_path / "eval.json").read_bytes() == written
