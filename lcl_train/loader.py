@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import ceil
 from typing import Any
 
@@ -110,7 +110,7 @@ class Loader:
         Raises:
             CheckpointError: the state is of other shards or budgets, which are named.
         """
-        here, there = self._snapshot()["of"], state["of"]
+        here, there = self._identity, state["of"]
         differing = [name for name in here if here[name] != there.get(name)]
         if differing:
             wrong = "; ".join(f"{name} was {there.get(name)}, is {here[name]}" for name in differing)
@@ -119,8 +119,10 @@ class Loader:
         self._packer.load_state_dict(state["packer"])
         self._state = state
 
-    def _snapshot(self) -> dict[str, Any]:
-        of = {
+    @cached_property
+    def _identity(self) -> dict[str, int | float]:
+        """What must be the same for a state to mean the same."""
+        return {
             **asdict(self.specials),
             "documents": len(self.shards),
             "tokens": int(self.shards.lengths.sum()),
@@ -129,7 +131,9 @@ class Loader:
             "slots": self.fitting.slots,
             **self.fitting.pack.model_dump(),
         }
-        return {"of": of, "draws": self._draws, "packer": self._packer.state_dict()}
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {"of": self._identity, "draws": self._draws, "packer": self._packer.state_dict()}
 
     def _next_row(self) -> list[Piece]:
         while not self._packer.is_full:
