@@ -16,9 +16,6 @@ from multiprocessing import get_context, parent_process
 from lcl_data.pictures import Picture, Prepared, Refusal, prepare_all
 from schemas.errors import LclError
 
-# One thread each: the processes are the parallelism.
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-
 
 class Decoders:
     """A pool of decoding processes."""
@@ -40,14 +37,8 @@ def decoders(workers: int) -> Iterator[Decoders]:
         LclError: one of them was killed.
     """
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start)
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(_ONE_THREAD)  # numpy reads it when a worker imports it
-    try:
-        for _ in range(workers):  # a process is started with each task that finds none idle
-            pool.submit(prepare_all, (), Picture())
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    for _ in range(workers):  # a process is started with each task that finds none idle
+        pool.submit(prepare_all, (b"GIF8",), Picture())  # has Pillow import its readers
     try:
         yield Decoders(pool, workers)
     except BrokenProcessPool as error:

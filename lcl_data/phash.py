@@ -13,6 +13,7 @@ from PIL import Image
 _SIDE = 32  # pixels of the reduced picture
 _LOW = 8  # frequencies kept per axis
 _LOBES = 3.0  # of the Lanczos window
+_BLOCK = 200_000  # multiplications; OpenBLAS starts its threads above 262,144
 
 
 def phash(image: Image.Image) -> int:
@@ -23,16 +24,23 @@ def phash(image: Image.Image) -> int:
     grey = np.asarray(image.convert("L"), dtype=np.float32)
     height, width = grey.shape
     if height > 2 * width - _SIDE:  # Pillow 13 takes the vertical pass first, found by trying
-        small = _rounded(_rounded(_reduction(height) @ grey) @ _reduction(width).T)
+        small = _product(_product(_reduction(height), grey), _reduction(width).T)
     else:
-        small = _rounded(_reduction(height) @ _rounded(grey @ _reduction(width).T))
+        small = _product(_reduction(height), _product(grey, _reduction(width).T))
     low = _cosines() @ small.astype(np.float64) @ _cosines().T
     bits = np.packbits(low.ravel() > np.median(low))
     return int.from_bytes(bits.tobytes(), "big")
 
 
-def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    rounded: NDArray[np.float32] = np.floor(np.clip(values, 0, 255) + np.float32(0.5))
+def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The matrix product as Pillow stores it, 0 to 255 in whole steps.
+
+    In blocks too small for BLAS to share out: waking its threads costs more than the product, and forty times
+    more where other processes use the cores.
+    """
+    rows = max(1, _BLOCK // right.size)
+    blocks = [left[start : start + rows] @ right for start in range(0, len(left), rows)]
+    rounded: NDArray[np.float32] = np.floor(np.clip(np.concatenate(blocks), 0, 255) + np.float32(0.5))
     return rounded
 
 

@@ -1,0 +1,196 @@
+"""Our download beside img2dataset's: the same 2,000 loopback JPEGs, reduced alike to a short side of 256.
+
+    python benchmarks/download.py [--runs 3] [--json out.json]
+
+Measured for both, in turn: images/s of the whole command (a fresh process, start-up included), images/s inside
+the shards (ours: from the first request the server saw to the last tar; img2dataset: by the times in its own
+statistics, which leave out its start), and images per CPU-second of the whole command, which other work on the
+machine disturbs least. Medians of the runs. Goals: 10 times the whole command, 1.5 times the window.
+"""
+
+import argparse
+import io
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pixels
+
+from lcl_data.draft import DocumentWriter
+from lcl_data.engine import Engine
+from lcl_data.stage import Stage, Unit
+from schemas.documents import Document, Image, document_id, to_table
+
+COUNT, SHARD, PROCESSES, THREADS = 2000, 500, 2, 64
+QUIET = os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1", "DO_NOT_TRACK": "1", "WANDB_MODE": "disabled"}
+SERVER = """
+import asyncio, sys, time
+from pathlib import Path
+answers, first = {}, []
+for path in Path(sys.argv[1]).iterdir():
+    body = path.read_bytes()
+    head = b"HTTP/1.1 200 OK\\r\\nContent-Type: image/jpeg\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body)
+    answers[b"/" + path.name.encode()] = head + body
+class Http(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport, self.buffer = transport, b""
+    def data_received(self, data):
+        self.buffer += data
+        while b"\\r\\n\\r\\n" in self.buffer:
+            head, self.buffer = self.buffer.split(b"\\r\\n\\r\\n", 1)
+            path = head.split(b" ", 2)[1]
+            if path == b"/first":
+                body = b"%.6f" % (first[0] if first else 0)
+                first.clear()
+                head = b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body)
+                self.transport.write(head + body)
+                continue
+            first or first.append(time.time())
+            self.transport.write(answers[path])
+            if b"onnection: close" in head:
+                self.transport.close()
+async def main():
+    server = await asyncio.get_running_loop().create_server(Http, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+OURS = """
+import sys
+from pathlib import Path
+from lcl_data.download import Download, download
+from lcl_data.engine import Engine
+docs, out, settings, workers = sys.argv[1:]
+download(Path(docs), Path(out), Download.model_validate_json(settings), Engine(int(workers)))
+"""
+THEIRS = "import json, sys, img2dataset; img2dataset.download(**json.loads(sys.argv[1]))"
+
+
+def write_pictures(folder: Path) -> None:
+    """JPEGs of 400 x 300 at quality 85, about 39 kB each."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(COUNT):
+        coarse = Pixels.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((400, 300), Pixels.Resampling.BICUBIC), dtype=np.int16)
+        noise = random.integers(-18, 19, smooth.shape, dtype=np.int16)
+        file = io.BytesIO()
+        Pixels.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=85)
+        (folder / f"{number:05d}.jpg").write_bytes(file.getvalue())
+
+
+@contextmanager
+def serving(folder: Path):
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, folder], stdout=subprocess.PIPE, text=True
+    ) as server:
+        yield int(server.stdout.readline())
+        server.terminate()
+
+
+def write_documents(folder: Path, urls: list[str]) -> None:
+    def write(unit: Unit, draft) -> None:
+        documents = [Document(document_id("b", "b", n), "b", (Image(url),)) for n, url in enumerate(urls)]
+        for kind in ("documents", "images"):
+            draft.count(kind).read = len(urls)
+        with DocumentWriter(draft) as writer:
+            writer.write(to_table(documents), len(urls))
+
+    Stage("ingest", folder, {}, ()).run(write, [Unit(0, "b")], Engine())
+
+
+def first_request(port: int) -> float:
+    from urllib.request import urlopen
+
+    with urlopen(f"http://127.0.0.1:{port}/first") as answer:
+        return float(answer.read())
+
+
+def timed(command: list, log: Path) -> dict[str, float]:
+    start, before = time.time(), cpu_s()
+    with log.open("wb") as file:
+        subprocess.run(command, env=QUIET, stdout=file, stderr=file, check=True)
+    return {"whole": COUNT / (time.time() - start), "per CPU-s": COUNT / (cpu_s() - before)}
+
+
+def cpu_s() -> float:
+    """CPU seconds of all child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def run_ours(work: Path, port: int) -> dict[str, float]:
+    shutil.rmtree(work / "ours", ignore_errors=True)
+    # One host stands for many here: the limit per host is set to the other's number of threads.
+    fetch = {"allow_private": True, "per_host": THREADS, "concurrency": THREADS}
+    settings = json.dumps({"fetch": fetch, "images_per_shard": SHARD})
+    command = [sys.executable, "-c", OURS, work / "docs", work / "ours", settings, str(PROCESSES)]
+    result = timed(command, work / "ours.log")
+    stats = [json.loads(path.read_text()) for path in (work / "ours").glob("*_stats.json")]
+    assert sum(one["successes"] for one in stats) == COUNT
+    end = max(path.stat().st_mtime for path in (work / "ours").glob("*.tar"))
+    return result | {"window": COUNT / (end - first_request(port))}
+
+
+def run_theirs(work: Path, port: int) -> dict[str, float]:
+    shutil.rmtree(work / "theirs", ignore_errors=True)
+    options = {
+        "url_list": str(work / "urls.txt"),
+        "output_folder": str(work / "theirs"),
+        "output_format": "webdataset",
+        "processes_count": PROCESSES,
+        "thread_count": THREADS,
+        "number_sample_per_shard": SHARD,
+        "image_size": 256,
+        "resize_mode": "keep_ratio",
+        "resize_only_if_bigger": True,
+        "encode_quality": 95,
+        "enable_wandb": False,
+        "compute_hash": "sha256",
+    }
+    result = timed([sys.executable, "-c", THEIRS, json.dumps(options)], work / "theirs.log")
+    first_request(port)
+    stats = [json.loads(path.read_text()) for path in (work / "theirs").glob("*_stats.json")]
+    assert sum(one["successes"] for one in stats) == COUNT
+    window = max(one["end_time"] for one in stats) - min(one["start_time"] for one in stats)
+    return result | {"window": COUNT / window}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="ours beside img2dataset, on loopback")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        write_pictures(work / "pictures")
+        with serving(work / "pictures") as port:
+            urls = [f"http://127.0.0.1:{port}/{number:05d}.jpg" for number in range(COUNT)]
+            (work / "urls.txt").write_text("\n".join(urls))
+            write_documents(work / "docs", urls)
+            runs = [(run_ours(work, port), run_theirs(work, port)) for _ in range(options.runs)]
+    report(runs, options.json)
+
+
+def report(runs: list[tuple[dict[str, float], dict[str, float]]], path: Path | None) -> None:
+    result = {"images": COUNT, "runs": len(runs), "load": os.getloadavg()[0]}
+    for part, goal in (("whole", 10.0), ("window", 1.5), ("per CPU-s", None)):
+        ours, theirs = (statistics.median(run[side][part] for run in runs) for side in (0, 1))
+        result[part] = {"ours": ours, "img2dataset": theirs, "ratio": ours / theirs, "goal": goal}
+        aim = f"(goal {goal} x)" if goal else ""
+        print(f"{part:9s} ours {ours:6.0f}  img2dataset {theirs:6.0f}  {ours / theirs:5.1f} x  {aim}")
+    if path:
+        path.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
