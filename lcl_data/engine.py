@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import TypeVar
@@ -55,30 +56,35 @@ class Engine:
                 yield unit, function(unit)
             return
         try:
-            yield from _pooled(function, units, min(self.size, len(units)))
+            yield from self._pooled(function, units)
         except BrokenProcessPool as error:
             raise LclError(
                 "a worker process was killed, most often for want of memory; "
                 "run the same command again with fewer --workers: finished shards are kept"
             ) from error
 
-
-def _pooled(
-    function: Callable[[Unit], Result], units: list[Unit], workers: int
-) -> Iterator[tuple[Unit, Result]]:
-    waiting = iter(units)
-    running: dict[Future[Result], Unit] = {}
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker) as pool:
+    def _pooled(self, function: Callable[[Unit], Result], units: list[Unit]) -> Iterator[tuple[Unit, Result]]:
+        pool = _pool(self.size)
+        waiting = iter(units)
+        running: dict[Future[Result], Unit] = {}
         try:
             while True:
-                while len(running) < workers * _AHEAD and (unit := next(waiting, None)) is not None:
+                while len(running) < self.size * _AHEAD and (unit := next(waiting, None)) is not None:
                     running[pool.submit(function, unit)] = unit
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(future), future.result()
-        finally:
+        except BaseException:  # an error, or a caller that wants no more: nothing may go on unseen
+            _pool.cache_clear()
             pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+@cache
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """The pool of this process, kept from stage to stage: a worker takes a second or more to start."""
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
 
 
 def _start_worker() -> None:

@@ -38,6 +38,7 @@ def test_workers_have_one_polars_thread_each() -> None:
 def test_a_killed_worker_is_told_with_the_remedy() -> None:
     with pytest.raises(LclError, match="--workers"):
         list(Engine(2).run(die, range(2)))
+    assert len(list(Engine(2).run(square, range(2)))) == 2  # the next run has a pool of its own
 
 
 def _note_and_wait(folder: Path) -> None:

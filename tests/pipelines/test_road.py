@@ -1,0 +1,141 @@
+"""The whole road on a small drawn corpus: every fault found, the law proved, a kill harmless."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lcl_data.engine import Engine
+from lcl_data.verify import verify
+from pipelines.console import Console
+from pipelines.corpus import Truth, draw_corpus
+from pipelines.host import serve
+from pipelines.road import walk
+from schemas.errors import RecipeError
+from schemas.manifest import Ledger, read_manifest
+
+STAGES = ("documents", "images", "filtered", "deduplicated", "tokenizer", "shards")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Truth]]:
+    root = tmp_path_factory.mktemp("corpus")
+    with serve(root / "www") as url:
+        truth = draw_corpus(root, url, documents=150, workers=1, probe={"train": 40, "val": 20})
+        yield root, truth
+
+
+def settings(root: Path, work: Path, *more: str) -> list[str]:
+    wide = "[url_words, {similarity: {min: 0.24}}, {image_size: {min_side_px: 64}}, {image_aspect: {max: 2}}]"
+    return [
+        f"work={work}",
+        f"ingest.src={root / 'mmc4' / 'data'}",
+        "download.fetch.allow_private=true",
+        f"filters={wide}",
+        "tokenizer.vocab_size=400",
+        *more,
+    ]
+
+
+def tiny(root: Path) -> list[str]:
+    model = (
+        "train.model={vision: {layers: 1, width: 32, heads: 1}, language: {layers: 1, width: 32, heads: 1}}"
+    )
+    return [model, "train.steps=2", "train.rows=2", f"eval={{data: {root / 'scenes'}, use: [knn]}}"]
+
+
+@pytest.fixture(scope="module")
+def walked(corpus: tuple[Path, Truth], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, _ = corpus
+    work = tmp_path_factory.mktemp("work") / "whole"
+    assert walk("demo", settings(root, work, *tiny(root)), Engine(), Console()) == 1  # one file is torn
+    return work
+
+
+def tree(work: Path) -> dict[str, bytes]:
+    paths = (path for stage in STAGES for path in (work / stage).rglob("*") if path.is_file())
+    return {str(path.relative_to(work)): path.read_bytes() for path in sorted(paths)}
+
+
+def ledger(work: Path, stage: str) -> Ledger:
+    return read_manifest(work / stage).ledger
+
+
+def test_every_planted_fault_is_in_the_ledger(corpus: tuple[Path, Truth], walked: Path) -> None:
+    faults = corpus[1].faults
+    ingested, fetched = ledger(walked, "documents"), ledger(walked, "images").images.rejected
+    assert ingested.files and ingested.files.rejected == {"failed": len(faults["torn_shards"])}
+    assert sum(ingested.documents.rejected.values()) == len(faults["broken_lines"])
+    assert ingested.documents.kept == corpus[1].documents
+    assert ingested.images.kept == corpus[1].images
+    names = {
+        "dead_links": "http_404",
+        "pages_as_images": "not_an_image",
+        "truncated_images": "truncated",
+        "empty_images": "empty",
+        "decompression_bombs": "too_many_pixels",
+        "opted_out_images": "opted_out",
+    }
+    assert {reason: fetched[reason] for reason in names.values()} == {
+        reason: len(faults[fault]) for fault, reason in names.items()
+    }
+    assert ledger(walked, "deduplicated").documents.rejected.keys() == {"exact_document", "same_url"}
+
+
+def test_the_law_holds_over_all_stages(walked: Path) -> None:
+    report = verify(walked)
+    assert [problem.what for problem in report.problems] == []
+    assert report.totals.stages == 8
+
+
+def test_a_second_walk_writes_nothing(corpus: tuple[Path, Truth], walked: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in walked.rglob("*.arrow")}
+    told = {path: path.stat().st_mtime_ns for path in (walked / "run").rglob("*") if path.is_file()}
+    walk("demo", settings(corpus[0], walked, *tiny(corpus[0])), Engine(), Console())
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert {path: path.stat().st_mtime_ns for path in told} == told
+
+
+def test_a_changed_threshold_re_makes_what_depends_on_it(corpus: tuple[Path, Truth], walked: Path) -> None:
+    work = walked.parent / "changed"
+    data_only = ("train=null", "eval=null")
+    walk("demo", settings(corpus[0], work, *data_only), Engine(), Console())
+    documents = (work / "documents" / "manifest.json").read_bytes()
+    kept = ledger(work, "filtered").images.kept
+    pickier = [*settings(corpus[0], work, *data_only), "filters=[{similarity: {min: 0.3}}]"]
+    walk("demo", pickier, Engine(), Console())
+    assert (work / "documents" / "manifest.json").read_bytes() == documents
+    assert ledger(work, "filtered").images.kept < kept
+    assert not verify(work).problems
+
+
+def test_a_kill_anywhere_changes_nothing(corpus: tuple[Path, Truth], walked: Path) -> None:
+    root, _ = corpus
+    work = walked.parent / "killed"
+    arguments = settings(root, work, "train=null", "eval=null")
+    code = (
+        "import json, sys; from pipelines.road import walk; from pipelines.console import Console\n"
+        "from lcl_data.engine import Engine; print('ready', flush=True)\n"
+        "walk('demo', json.loads(sys.argv[1]), Engine(), Console())\n"
+    )
+    for delay in (0.1, 0.5, 1.0, 1.6):
+        command = [sys.executable, "-c", code, json.dumps(arguments)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout and process.stdout.readline() == b"ready\n"
+            time.sleep(delay)
+            os.kill(process.pid, signal.SIGKILL)
+    walk("demo", arguments, Engine(), Console())
+    assert tree(work) == tree(walked)
+
+
+def test_a_wrong_setting_is_told_before_any_work(tmp_path: Path) -> None:
+    wrong = ["ingest.src=x", f"work={tmp_path}", "filters=[{text_length: {min_word: 3}}]"]
+    with pytest.raises(RecipeError, match="min_word: no such setting; did you mean min_words"):
+        walk("mmc4", wrong, Engine(), Console())
+    assert not list(tmp_path.iterdir())
