@@ -50,7 +50,7 @@ def deduplicate(docs: Path, out: Path, rules: Sequence[Rule], engine: Engine) ->
     stage.prepare()
     decisions: Decisions = ()
     for number, rule in enumerate(rules):
-        folder = exchange.scratch(out, f"{number:02d}", stage.digest)
+        folder = exchange.scratch(out, f"{number:02d}_{key(rule)}", stage.digest)
         asked = [unit for unit in units if unit.payload]
         keys = partial(_keys, rule, decisions)
         buckets = buckets_for(_rows(docs, rule))

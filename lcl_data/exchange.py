@@ -73,9 +73,10 @@ def exchange(
     answers = [folder / _ANSWERS / f"{bucket:05d}.parquet" for bucket in range(buckets)]
     if not all(path.exists() for path in answers):
         missing = [group for group in groups if not _group_folder(folder, group.number).exists()]
-        _drain(engine, folder.name, partial(_write_keys, folder, keys, buckets), missing)
+        question = folder.name.rpartition("-")[0] or folder.name
+        _drain(engine, f"{question}, keys", partial(_write_keys, folder, keys, buckets), missing)
         todo = [bucket for bucket, path in enumerate(answers) if not path.exists()]
-        _drain(engine, folder.name, partial(_write_answer, folder, reduce, len(groups)), todo)
+        _drain(engine, f"{question}, answers", partial(_write_answer, folder, reduce, len(groups)), todo)
     return answers
 
 
