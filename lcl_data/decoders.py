@@ -1,6 +1,6 @@
-"""The worker processes that decode pictures while one process fetches.
+"""The workers that decode pictures while one process fetches.
 
-They import Pillow and numpy only (no polars, no aiohttp), start while the list of URLs is still being made,
+As processes they import Pillow and numpy only (no polars, no aiohttp), start while the list of URLs is still being made,
 and end with the process that started them even if that is killed.
 """
 
@@ -8,7 +8,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
@@ -18,9 +18,9 @@ from schemas.errors import LclError
 
 
 class Decoders:
-    """A pool of decoding processes."""
+    """A pool of decoding workers."""
 
-    def __init__(self, pool: ProcessPoolExecutor, size: int) -> None:
+    def __init__(self, pool: Executor, size: int) -> None:
         self._pool = pool
         self.size = size
 
@@ -31,14 +31,12 @@ class Decoders:
 
 @contextmanager
 def decoders(workers: int) -> Iterator[Decoders]:
-    """Start `workers` processes without waiting for them.
+    """Start `workers` processes without waiting for them; one worker is a thread of this process.
 
     Raises:
         LclError: one of them was killed.
     """
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start)
-    for _ in range(workers):  # a process is started with each task that finds none idle
-        pool.submit(prepare_all, (b"GIF8",), Picture())  # has Pillow import its readers
+    pool = _processes(workers) if workers > 1 else ThreadPoolExecutor(1)
     try:
         yield Decoders(pool, workers)
     except BrokenProcessPool as error:
@@ -48,6 +46,13 @@ def decoders(workers: int) -> Iterator[Decoders]:
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start)
+    for _ in range(workers):  # a process is started with each task that finds none idle
+        pool.submit(prepare_all, (b"GIF8",), Picture())  # has Pillow import its readers
+    return pool
 
 
 def _start() -> None:

@@ -152,7 +152,7 @@ import sys
 from pathlib import Path
 from lcl_data.download import Download, download
 from lcl_data.engine import Engine
-download(Path(sys.argv[1]), Path(sys.argv[2]), Download.model_validate_json(sys.argv[3]), Engine(1))
+download(Path(sys.argv[1]), Path(sys.argv[2]), Download.model_validate_json(sys.argv[3]), Engine(2))
 """
 
 
@@ -166,6 +166,7 @@ def test_a_killed_run_resumes_at_the_shard_and_ends_in_the_same_bytes(server, tm
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     whole = [path for path in facts(store) if path.with_name(f"{path.stem}_stats.json").exists()]
