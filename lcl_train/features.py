@@ -1,7 +1,7 @@
 """Features of a labelled folder under a frozen encoder, computed once and kept in safetensors.
 
-Two vectors of a picture: the mean of its patch tokens, which is what an exported ViT gives and the evals
-look at by default, and the pooled vector, which the contrast trained.
+Two vectors of a picture: the pooled one, which the contrast trained and the evals look at by default, and the
+mean of the patch tokens, which is left where the pooling is not exported.
 """
 
 import hashlib

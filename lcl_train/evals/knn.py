@@ -17,7 +17,7 @@ class Knn(Eval):
     k: int = Field(20, gt=0, description="neighbours that vote")
     temperature: float = Field(0.07, gt=0, description="the lower, the more the nearest decide")
     features: Kind = Field(
-        "patches", description="patches: mean of the patch tokens; pooled: the pooled vector"
+        "pooled", description="patches: mean of the patch tokens; pooled: the pooled vector"
     )
 
     def __call__(self, subject: Subject) -> Scores:

@@ -24,7 +24,7 @@ class LinearProbe(Eval):
     max_iterations: int = Field(100, gt=0, description="of L-BFGS, for each C")
     seed: int = Field(0, ge=0, description="of the choice of held-out pictures")
     features: Kind = Field(
-        "patches", description="patches: mean of the patch tokens; pooled: the pooled vector"
+        "pooled", description="patches: mean of the patch tokens; pooled: the pooled vector"
     )
 
     def __call__(self, subject: Subject) -> Scores:
