@@ -1,7 +1,7 @@
 """The workers that decode pictures while one process fetches.
 
-As processes they import Pillow and numpy only (no polars, no aiohttp), start while the list of URLs is still being made,
-and end with the process that started them even if that is killed.
+As processes they import Pillow and numpy only (no polars, no aiohttp), start while the list of URLs is still
+being made, and end with the process that started them even if that is killed.
 """
 
 import asyncio
