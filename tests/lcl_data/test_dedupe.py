@@ -32,13 +32,13 @@ def kept(tmp_path, corpus, *rules):
     return read_documents(tmp_path / "out"), ledger
 
 
-def test_exact_document_ignores_white_space_and_urls_of_known_pictures(tmp_path):
+def test_exact_document_ignores_white_space_and_places_and_urls_of_known_pictures(tmp_path):
     first = document(0, "a  b\x1d\n", Image("http://h/1", sha256="aa"), "e\u0301")
     corpus = [
-        [first, document(1, "a b", Image("http://h/2", sha256="aa"), "\u00e9")],
+        [first, document(1, "a b", "\u00e9", Image("http://h/2", sha256="aa"))],
         [
             document(2, "a b", Image("http://h/1"), "\u00e9"),
-            document(3, "a b", "\u00e9", Image("x", sha256="aa")),
+            document(3, "\u00e9", "a b", Image("x", sha256="aa")),
         ],
     ]
     docs, ledger = kept(tmp_path, corpus, ExactDocument())
