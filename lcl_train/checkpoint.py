@@ -63,6 +63,8 @@ def save(
     save_file(_contiguous(model.state_dict()), draft / _MODEL)
     save_file(_contiguous({**_optimizer_tensors(model, optimizer), **_rng()}), draft / _TRAINING)
     (draft / _STATE).write_text(state.model_dump_json(indent=1))
+    for name in (_MODEL, _TRAINING):  # safetensors makes files that only their owner may read
+        (draft / name).chmod((draft / _STATE).stat().st_mode)
     for file in [*draft.iterdir(), draft]:
         _sync(file)
     if path.exists():  # a run that was set back to an earlier step gets here again
