@@ -236,7 +236,8 @@ def train(
     from pipelines.training import train as run
 
     console, _ = _start(1, as_json)
-    run(shards, out, {"preset": preset, "objective": objective}, settings, resume, console)
+    section = {"preset": preset, "objective": objective}
+    console.result(run(shards, out, section, settings, resume, console))
 
 
 @app.command("eval")
@@ -253,10 +254,12 @@ def eval_(
 
     Example: lcl eval work/run scenes/ work/eval -u knn -u linear_probe
     """
-    from pipelines.training import evaluate as run
+    from pipelines.training import evaluate, show
 
     console, _ = _start(1, as_json)
-    run(checkpoint, data, out, use, console)
+    report = evaluate(checkpoint, data, out, use)
+    show(report, console)
+    console.result(report)
 
 
 @app.command()

@@ -4,8 +4,10 @@ Each stage decides by its own digest whether it is done, so there is no state he
 again is always right.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from lcl_data.deduplicate import deduplicate
 from lcl_data.download import download
@@ -13,11 +15,15 @@ from lcl_data.engine import Engine
 from lcl_data.filter import filter_documents
 from lcl_data.ingest import ingest
 from lcl_data.shard import Shard, shard
+from pipelines import training
 from pipelines.console import Console, ledger_rows
 from pipelines.recipes import Plan, plan, read
 from pipelines.vocabulary import train_tokenizer
 from schemas.errors import RecipeError
 from schemas.manifest import Count, Manifest
+
+Walked = tuple[Manifest, float]  # a stage, and the seconds it took
+_SHORTEST_S = 0.1  # what took less was found done
 
 
 def walk(recipe: str | Path, settings: Sequence[str], engine: Engine, console: Console) -> int:
@@ -33,19 +39,18 @@ def walk(recipe: str | Path, settings: Sequence[str], engine: Engine, console: C
         The exit code: 0, or 1 where some shards failed (named; the rest is complete).
     """
     road = plan(read(recipe, settings))
-    results: dict[str, object] = {}
-    failed: dict[str, str] = {}
+    if road.train is not None:
+        training.check(road.train, road.eval)
+    walked, results = [], {}
+    began = time.monotonic()
     for manifest in data_stages(road, engine):
         console.stop()
         _tell(manifest, console)
-        results[manifest.stage] = manifest.ledger.model_dump(exclude_none=True)
-        failed |= {f"{manifest.stage} {name}": error for name, error in manifest.failed.items()}
+        walked.append((manifest, time.monotonic() - began))
+        began = time.monotonic()
     if road.train is not None:
-        results |= _train(road, console)
-    console.result({"work": str(road.work), "stages": results, "failed": failed})
-    for name, error in failed.items():
-        console.say(f"FAILED {name}: {error}")
-    return 1 if failed else 0
+        results = _train(road, console)
+    return _sum_up(road, walked, results, console)
 
 
 def data_stages(road: Plan, engine: Engine) -> Iterator[Manifest]:
@@ -76,14 +81,12 @@ def _with_tokenizer(road: Plan, docs: Path) -> Shard:
     return road.shard.model_copy(update={"tokenizer": str(path)})
 
 
-def _train(road: Plan, console: Console) -> dict[str, object]:
-    from pipelines.training import evaluate, train
-
-    results: dict[str, object] = {}
+def _train(road: Plan, console: Console) -> dict[str, Any]:
+    results: dict[str, Any] = {}
     run = road.work / "run"
-    results["train"] = train(road.work / "shards", run, road.train or {}, (), "auto", console)
-    if road.eval is not None:
-        results["eval"] = evaluate(run, Path(road.eval.data), road.work / "eval", road.eval.use, console)
+    results["train"] = training.train(road.work / "shards", run, road.train or {}, (), "auto", console)
+    if road.eval is not None and results["train"]["is_finished"]:
+        results["eval"] = training.evaluate(run, Path(road.eval.data), road.work / "eval", road.eval.use)
     return results
 
 
@@ -92,3 +95,28 @@ def _tell(manifest: Manifest, console: Console) -> None:
     console.table(manifest.stage, ("", "read", "kept", "rejected"), ledger_rows(counts))
     for note in manifest.notes:
         console.say(f"note: {note}")
+
+
+def _sum_up(road: Plan, walked: list[Walked], results: dict[str, Any], console: Console) -> int:
+    """The road at a glance, what failed, and the exit code."""
+    rows = [_row(manifest, seconds) for manifest, seconds in walked]
+    header = ("stage", "documents read", "kept", "images read", "kept", "seconds", "documents/s")
+    console.table(f"{road.name}: the road to {road.work}", header, rows)
+    if "train" in results:
+        rates = results["train"]["rates"]
+        shown = [(name, rates[name]) for name in ("images_per_s", "tokens_per_s", "fill")]
+        console.table(f"train: {results['train']['step']:,} steps", ("", ""), shown)
+    if "eval" in results:
+        training.show(results["eval"], console)
+    failed = {f"{m.stage} {name}": error for m, _ in walked for name, error in m.failed.items()}
+    for name, error in failed.items():
+        console.say(f"FAILED {name}: {error}")
+    ledgers = {manifest.stage: manifest.ledger.model_dump(exclude_none=True) for manifest, _ in walked}
+    console.result({"work": str(road.work), "stages": {**ledgers, **results}, "failed": failed})
+    return 1 if failed else 0
+
+
+def _row(manifest: Manifest, seconds: float) -> tuple[object, ...]:
+    documents, images = manifest.ledger.documents, manifest.ledger.images
+    rate = documents.read / seconds if seconds >= _SHORTEST_S else "done before"
+    return (manifest.stage, documents.read, documents.kept, images.read, images.kept, round(seconds, 1), rate)

@@ -15,6 +15,7 @@ from schemas.errors import RecipeError
 from schemas.manifest import MANIFEST, Input, Ledger, Manifest, Shard
 from schemas.members import key
 from schemas.overrides import laid_over, nested, settle
+from schemas.recipe import EvalSection
 
 SUMMARY = "summary.json"
 _PARTS = ("trained", "random", "gain")
@@ -54,11 +55,32 @@ def train(
     return _shown(summary, console)
 
 
+def check(section: Json, evals: EvalSection | None) -> None:
+    """Tell before any work what would stop the training or the evals after it.
+
+    Raises:
+        RecipeError: torch is missing, a setting is wrong, or the labelled pictures are not there.
+    """
+    _need_torch()
+    from lcl_train.evals import Eval
+    from lcl_train.settings import Train
+    from pipelines.recipes import members
+
+    settle(Train, section, "train")
+    if evals is None:
+        return
+    members("lcl_train.evals", evals.use, Eval)
+    if not (Path(evals.data) / "train").is_dir():
+        raise RecipeError(f"eval.data: {evals.data} has no folder train/<class>; name a folder of classes")
+
+
 def _need_torch() -> None:
     try:
         import torch  # noqa: F401
     except ImportError as error:
-        raise RecipeError(f"training needs the extra 'train' ({error}); pip install 'lcl[train]'") from error
+        raise RecipeError(
+            f"training needs the extra 'train' ({error}); pip install 'lcl[train]', or --set train=null"
+        ) from error
 
 
 def _finish(stage: Stage, outputs: Sequence[Path]) -> None:
@@ -97,7 +119,7 @@ def _shown(summary: Json, console: Console) -> Json:
     return summary
 
 
-def evaluate(checkpoint: Path, data: Path, out: Path, use: Sequence[Any], console: Console) -> Json:
+def evaluate(checkpoint: Path, data: Path, out: Path, use: Sequence[Any]) -> Json:
     """Probe an encoder, unless this very checkpoint was probed on this data with these evals.
 
     Args:
@@ -105,7 +127,6 @@ def evaluate(checkpoint: Path, data: Path, out: Path, use: Sequence[Any], consol
         data: folder of classes.
         out: folder of the results.
         use: evals, as recipe entries or as YAML text.
-        console: what tells of it.
 
     Returns:
         What eval.json holds.
@@ -126,9 +147,13 @@ def evaluate(checkpoint: Path, data: Path, out: Path, use: Sequence[Any], consol
     else:
         report = evaluation.evaluate(checkpoint, data, out, evals)
         _finish(stage, [out / evaluation.REPORT, out / evaluation.TABLE])
-    rows = [(name, *(_interval(found[part]) for part in _PARTS)) for name, found in report["evals"].items()]
-    console.table(f"eval on {data.name}", ("", *_PARTS), rows)
     return report
+
+
+def show(report: Json, console: Console) -> None:
+    """Show what an evaluation found."""
+    rows = [(name, *(_interval(found[part]) for part in _PARTS)) for name, found in report["evals"].items()]
+    console.table(f"eval on {report['data']['name']}: 95 % intervals", ("", *_PARTS), rows)
 
 
 def _listing(data: Path) -> str:
