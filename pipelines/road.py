@@ -118,5 +118,5 @@ def _sum_up(road: Plan, walked: list[Walked], results: dict[str, Any], console: 
 
 def _row(manifest: Manifest, seconds: float) -> tuple[object, ...]:
     documents, images = manifest.ledger.documents, manifest.ledger.images
-    rate = documents.read / seconds if seconds >= _SHORTEST_S else "done before"
+    rate = round(documents.read / seconds) if seconds >= _SHORTEST_S else "done before"
     return (manifest.stage, documents.read, documents.kept, images.read, images.kept, round(seconds, 1), rate)

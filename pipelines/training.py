@@ -78,9 +78,8 @@ def _need_torch() -> None:
     try:
         import torch  # noqa: F401
     except ImportError as error:
-        raise RecipeError(
-            f"training needs the extra 'train' ({error}); pip install 'lcl[train]', or --set train=null"
-        ) from error
+        remedy = "pip install 'lcl[train]', or walk without it: --set train=null"
+        raise RecipeError(f"training needs the extra 'train' ({error}); {remedy}") from error
 
 
 def _finish(stage: Stage, outputs: Sequence[Path]) -> None:
