@@ -35,6 +35,7 @@ class Fitting:
         slots: visual slots of an image.
         image_size: side of the square pictures in pixels.
         seed: of order, placement and crops.
+        min_images: documents with fewer pictures are not drawn.
     """
 
     rows: int
@@ -42,6 +43,7 @@ class Fitting:
     slots: int
     image_size: int
     seed: int
+    min_images: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,9 @@ class Loader:
     """Endless batches; a document is drawn once in each epoch, and epochs follow one another without a seam.
 
     A document is known by its draw: the n-th document of epoch e of N has the number e * N + n.
+
+    Attributes:
+        drawn: int64 [N], rows of the shards that are drawn: those with enough pictures.
     """
 
     def __init__(self, shards: Shards, fitting: Fitting, workers: int) -> None:
@@ -71,8 +76,12 @@ class Loader:
         Raises:
             ShardError: there are no documents.
         """
-        if not len(shards):
-            raise ShardError("the training shards hold no documents; look at the ledger of the stages before")
+        self.drawn = np.flatnonzero(shards.image_counts >= fitting.min_images)
+        if not len(self.drawn):
+            raise ShardError(
+                f"the training shards hold no documents with {fitting.min_images} pictures or more; "
+                "look at the ledger of the stages before"
+            )
         self.shards, self.fitting, self.workers = shards, fitting, workers
         self.specials = shards.special_tokens
         self._packer = Packer(fitting.pack)
@@ -81,8 +90,8 @@ class Loader:
 
     def steps(self, epochs: float) -> int:
         """About how many batches the epochs fill: the tighter of the two budgets decides."""
-        images = int(self.shards.image_counts.sum())
-        tokens = int(self.shards.lengths.sum()) + images * (self.fitting.slots + 1)
+        images = int(self.shards.image_counts[self.drawn].sum())
+        tokens = int(self.shards.lengths[self.drawn].sum()) + images * (self.fitting.slots + 1)
         rows = max(tokens / self.fitting.pack.row_tokens, images / self.fitting.pack.row_images)
         return max(1, ceil(epochs * rows / self.fitting.rows))
 
@@ -124,11 +133,12 @@ class Loader:
         """What must be the same for a state to mean the same."""
         return {
             **asdict(self.specials),
-            "documents": len(self.shards),
+            "documents": len(self.drawn),
             "tokens": int(self.shards.lengths.sum()),
             "images": int(self.shards.image_counts.sum()),
             "seed": self.fitting.seed,
             "slots": self.fitting.slots,
+            "min_images": self.fitting.min_images,
             **self.fitting.pack.model_dump(),
         }
 
@@ -145,8 +155,9 @@ class Loader:
 
     def _parts(self, draw: int) -> list[_Part]:
         """The placed parts of a drawn document; made twice (plan, render), which is cheaper than keeping."""
-        epoch, place_in_epoch = divmod(draw, len(self.shards))
-        document = self.shards[int(_order(self.fitting.seed, epoch, len(self.shards))[place_in_epoch])]
+        epoch, place_in_epoch = divmod(draw, len(self.drawn))
+        order = _order(self.fitting.seed, epoch, len(self.drawn))
+        document = self.shards[int(self.drawn[order[place_in_epoch]])]
         coin = toss(self.fitting.seed, epoch, document.id, len(document.images))
         tokens, images = place(document.tokens, document.anchors, coin, self.specials.image)
         parts = split(tokens, self.specials, self.fitting.slots, self.fitting.pack)

@@ -109,7 +109,9 @@ class Run:
         self.objective = cast(Objective, build("lcl_train.objectives", settings.objective, Settings))
         self.optimizer = build_optimizer(self.model, settings.optimizer)
         image_size = self.sizes.vision.image_size
-        fitting = Fitting(settings.rows, settings.pack, self.model.slots, image_size, settings.seed)
+        fitting = Fitting(
+            settings.rows, settings.pack, self.model.slots, image_size, settings.seed, settings.min_images
+        )
         self.loader = Loader(shards, fitting, settings.workers)
         self.step, self.steps = 0, settings.steps or self.loader.steps(settings.epochs)
         self.losses: dict[str, float] = {}

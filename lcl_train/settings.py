@@ -39,6 +39,7 @@ class Train(Settings):
     steps: int | None = Field(None, gt=0, description="optimiser steps; None: as many as `epochs` takes")
     epochs: float = Field(1.0, gt=0, description="passes over the shards, where `steps` is None")
     rows: int = Field(8, gt=0, description="packed rows of a batch; the contrast is among all its images")
+    min_images: int = Field(1, ge=0, description="documents with fewer pictures are left out; 1 as the paper")
     pack: PackSettings = PackSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     seed: int = Field(0, ge=0, description="of the weights, the order, the crops and the placement of images")

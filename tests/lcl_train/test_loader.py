@@ -1,6 +1,6 @@
 import json
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import islice
 
 import pytest
@@ -66,6 +66,16 @@ def test_every_picture_is_drawn_once_an_epoch(shards):
     assert epochs > 5
     for key, count in expected.items():  # the look-ahead is all that may be missing or early
         assert abs(seen[key] - epochs * count) <= 2 * count
+
+
+def test_documents_with_too_few_pictures_are_not_drawn(shards):
+    picky = Loader(shards, replace(FITTING, min_images=3), 1)
+    rich = {tuple(d.image_keys) for d in shards if len(d.images) == 3}
+    assert len(picky.drawn) == len(rich) < len(shards)
+    drawn = {int(key) for batch in take(picky, 8) for key in batch.image_keys}
+    assert drawn == {key_number(key) for keys in rich for key in keys}
+    with pytest.raises(ShardError, match="4 pictures or more"):
+        Loader(shards, replace(FITTING, min_images=4), 1)
 
 
 def test_a_picture_stands_before_its_text_in_about_half_of_the_epochs(shards):
