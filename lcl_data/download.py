@@ -16,11 +16,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lcl_data import exchange, foreign, store
-from lcl_data.decoders import Decoders, decoders
+from lcl_data.decoders import Decoders, Outcomes, decoders
 from lcl_data.draft import Draft, proof_of
 from lcl_data.engine import Engine, Progress
 from lcl_data.fetch import Fetch, Fetched, fetch_all, is_transient
-from lcl_data.pictures import Picture, Prepared, Refusal
+from lcl_data.pictures import Picture, Prepared
 from lcl_data.spool import Spool
 from lcl_data.stage import Stage, Unit, document_units, input_of
 from lcl_data.urls import Urls, distinct_urls
@@ -175,9 +175,7 @@ class _Filling:
         self._retry_failed = retry_failed
         self._places: dict[int, _Place] = {}  # of the URLs under way, by their number in this run
         self._batch: list[tuple[_Place, Fetched]] = []
-        self._sent: deque[tuple[list[tuple[_Place, Fetched]], asyncio.Future[list[Prepared | Refusal]]]] = (
-            deque()
-        )
+        self._sent: deque[tuple[list[tuple[_Place, Fetched]], asyncio.Task[Outcomes]]] = deque()
         self._finished: asyncio.Queue[Spool] = asyncio.Queue()
 
     async def run(self, shards: list[Unit], pool: Decoders, progress: Progress) -> None:
@@ -254,7 +252,8 @@ class _Filling:
         while len(self._sent) > 2 * pool.size:
             await self._receive()
         contents = [fetched.content or b"" for _, fetched in self._batch]
-        self._sent.append((self._batch, pool.submit(contents, self._settings.picture)))
+        task = asyncio.create_task(pool.prepare(contents, self._settings.picture))
+        self._sent.append((self._batch, task))
         self._batch = []
 
     async def _receive(self) -> None:

@@ -15,6 +15,7 @@ from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import TypeVar
 
+from lcl_data.no_pandas import keep_pandas_out
 from schemas.errors import LclError
 
 Unit = TypeVar("Unit")
@@ -89,6 +90,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 def _start_worker() -> None:
     os.environ["POLARS_MAX_THREADS"] = "1"
+    keep_pandas_out()
     Thread(target=_end_with_parent, daemon=True).start()
 
 

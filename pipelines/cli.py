@@ -296,8 +296,10 @@ def demo(
 
 def _start(workers: int, as_json: bool) -> "tuple[Console, Engine]":
     from lcl_data.engine import Engine
+    from lcl_data.no_pandas import keep_pandas_out
     from pipelines.console import Console
 
+    keep_pandas_out()
     console = Console(as_json)
     return console, Engine(workers, console.progress)
 
