@@ -191,7 +191,8 @@ class Run:
             f"{self.settings.preset}: {_size(self.model) / 1e6:.1f} M parameters "
             f"({_size(self.model.vision) / 1e6:.1f} M in the encoder, {sizes.image_size} px, "
             f"{self.model.slots} tokens an image) on {self.device}, {dtype}; "
-            f"{len(self.loader.shards):,} documents; {self.settings.rows} rows of {pack.row_tokens} tokens; "
+            f"{len(self.loader.drawn):,} documents of {len(self.loader.shards):,} have enough images; "
+            f"{self.settings.rows} rows of {pack.row_tokens} tokens; "
             f"steps {self.step} to {self.steps}"
         )
 
