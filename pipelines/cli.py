@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.options import Documents, Images, Json, Members, Out, Set, Workers
 from schemas.errors import CheckpointError, LclError, RecipeError
 
 if TYPE_CHECKING:
@@ -30,21 +31,6 @@ app = typer.Typer(
 )
 tokenizer = typer.Typer(no_args_is_help=True, help="Train a tokenizer on your own documents.")
 app.add_typer(tokenizer, name="tokenizer")
-
-Documents = Annotated[Path, typer.Argument(help="Stage folder with documents (of ingest, filter or dedupe).")]
-Out = Annotated[
-    Path, typer.Argument(help="Folder to fill; new, empty, or of an earlier run of this command.")
-]
-Images = Annotated[Path | None, typer.Option("--images", help="Image store: OUT of `lcl download`.")]
-Workers = Annotated[int, typer.Option("--workers", "-w", help="Processes; 0 means one per core.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout at the end.")]
-Set = Annotated[
-    list[str], typer.Option("--set", help="A setting, as name.of.setting=value; may be repeated.")
-]
-Members = Annotated[
-    list[str],
-    typer.Option("--use", "-u", help="A member and its settings, as name or 'name: {a: b}'; repeat."),
-]
 
 
 @app.command()
@@ -86,6 +72,9 @@ def download(
 
     Example: lcl download work/documents work/images --set fetch.per_host=8 --set picture.short_side=256
     """
+    from lcl_data.forks import start_server
+
+    start_server()  # imports while we do
     from lcl_data.download import Download
     from lcl_data.download import download as run
     from schemas.overrides import laid_over, nested, settle
@@ -206,16 +195,11 @@ def verify(
 ) -> None:
     """Prove that nothing was lost: schema, checksums, read = kept + rejected in and between stages."""
     from lcl_data.verify import verify as run
+    from pipelines.inspection import show_report
 
     console, engine = _start(workers, as_json)
     report = run(path, engine)
-    rows = [(each.folder, each.stage, each.shards, each.rows, each.nbytes) for each in report.stages]
-    console.table(f"verify {path}", ("folder", "stage", "files", "rows", "bytes"), rows)
-    for problem in report.problems:
-        console.say(f"PROBLEM {problem.place}: {problem.what}; {problem.remedy}")
-    links = f"{report.totals.stages} stages, {report.totals.links} links between them"
-    console.say(f"{links}: {len(report.problems) or 'no'} problems")
-    console.result(report.model_dump(exclude_none=True))
+    show_report(report, console)
     raise typer.Exit(1 if report.problems else 0)
 
 

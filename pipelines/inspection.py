@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from lcl_data.shards import Sequence, Shards
+from lcl_data.verify import Report
 from pipelines.console import Console, ledger_rows
 from schemas.documents import Document, Image, from_row
 from schemas.errors import LclError, RecipeError
@@ -41,6 +42,18 @@ def inspect(path: Path, id: str, console: Console) -> None:
         console.result(_show_work(stages, console))
     else:
         raise RecipeError(f"{path}: no stage folder, image store, shards or run; name a folder lcl wrote")
+
+
+def show_report(report: Report, console: Console) -> None:
+    """Show what `lcl verify` found."""
+    rows = [(each.folder, each.stage, each.shards, each.rows, each.nbytes) for each in report.stages]
+    console.table(f"verify {report.path}", ("folder", "stage", "files", "rows", "bytes"), rows)
+    for problem in report.problems:
+        console.say(f"PROBLEM {problem.place}: {problem.what}; {problem.remedy}")
+    totals = report.totals
+    found = len(report.problems) or "no"
+    console.say(f"{totals.stages} stages, {totals.links} links between them: {found} problems")
+    console.result(report.model_dump(exclude_none=True))
 
 
 def _show_work(stages: list[Path], console: Console) -> dict[str, Any]:
