@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from contextlib import contextmanager, suppress
+from multiprocessing import parent_process
 
+from lcl_data.forks import start_server
 from lcl_data.pictures import Picture, Prepared, Refusal, prepare_all
 from schemas.errors import LclError
 
@@ -91,12 +92,15 @@ def decoders(workers: int) -> Iterator[Decoders]:
 
 
 def _start(workers: int) -> ProcessPoolExecutor:
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["__main__", __name__])
-    pool = ProcessPoolExecutor(workers, context, initializer=_watch_parent)
-    for _ in range(workers):  # a process is started with each task that finds none idle
-        pool.submit(prepare_all, (b"GIF8",), Picture())  # has Pillow import its readers
+    pool = ProcessPoolExecutor(workers, start_server(), initializer=_watch_parent)
+    threading.Thread(target=_warm, args=(pool, workers)).start()  # the first to start waits for the server
     return pool
+
+
+def _warm(pool: ProcessPoolExecutor, workers: int) -> None:
+    with suppress(RuntimeError):  # the pool broke or was closed meanwhile
+        for _ in range(workers):  # a process is started with each task that finds none idle
+            pool.submit(prepare_all, (b"GIF8",), Picture())  # has Pillow import its readers
 
 
 def _watch_parent() -> None:

@@ -100,8 +100,8 @@ def download(
         with decoders(engine.size) as pool:
             urls = _urls(stage, docs, engine)
             shards = shard_units(urls, settings.images_per_shard)
-            work = _Filling(stage, urls, settings, _documents(docs), retry_failed)
-            asyncio.run(work.run(shards, pool, engine.progress))
+            work = _Filling(stage, urls, settings, _documents(docs), retry_failed, engine.progress)
+            asyncio.run(work.run(shards, pool))
     manifest = stage.finish(shards, {})
     exchange.remove(out)
     return manifest
@@ -166,30 +166,42 @@ class _Filling:
     """One run over the shards of a store that are still to be made."""
 
     def __init__(
-        self, stage: Stage, urls: Urls, settings: Download, documents: int, retry_failed: bool
+        self,
+        stage: Stage,
+        urls: Urls,
+        settings: Download,
+        documents: int,
+        retry_failed: bool,
+        progress: Progress,
     ) -> None:
         self._stage = stage
         self._urls = urls
         self._settings = settings
         self._documents = documents
         self._retry_failed = retry_failed
+        self._progress = progress
         self._places: dict[int, _Place] = {}  # of the URLs under way, by their number in this run
         self._batch: list[tuple[_Place, Fetched]] = []
         self._sent: deque[tuple[list[tuple[_Place, Fetched]], asyncio.Task[Outcomes]]] = deque()
         self._finished: asyncio.Queue[Spool] = asyncio.Queue()
+        self._waiting = 0  # URLs without an outcome
 
-    async def run(self, shards: list[Unit], pool: Decoders, progress: Progress) -> None:
+    async def run(self, shards: list[Unit], pool: Decoders) -> None:
         """Fetch, decode, write; returns when every shard is published."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         todo = [unit for unit in shards if self._is_wanted(unit)]
-        await asyncio.gather(self._gather(todo, pool), self._write(len(shards), len(todo), progress))
+        self._waiting = sum(map(self._urls_in, todo))
+        await asyncio.gather(self._gather(todo, pool), self._write(len(todo)))
 
-    async def _write(self, total: int, todo: int, progress: Progress) -> None:
+    async def _write(self, count: int) -> None:
         """Publish shards as they are complete, while others are fetched."""
-        for number in range(total - todo + 1, total + 1):
+        for _ in range(count):
             spool = await self._finished.get()
             await asyncio.to_thread(spool.write)
-            progress(self._stage.name, number, total)
+
+    def _urls_in(self, unit: Unit) -> int:
+        size = self._settings.images_per_shard
+        return max(0, min(size, self._urls.count - unit.number * size))
 
     async def _gather(self, todo: list[Unit], pool: Decoders) -> None:
         """Bring every URL to its outcome."""
@@ -223,6 +235,7 @@ class _Filling:
         spool = Spool(draft, urls, references, self._settings.key_digits)
         if proof_of(self._stage.out, unit.number, self._stage.digest):
             self._keep(unit, spool)
+        self._waiting -= self._urls_in(unit) - len(spool.missing())
         if spool.is_complete:
             self._finished.put_nowait(spool)
         return spool
@@ -271,6 +284,9 @@ class _Filling:
         self._settle(place.spool)
 
     def _settle(self, spool: Spool) -> None:
+        self._waiting -= 1
+        if self._waiting % _BATCH_PICTURES == 0:
+            self._progress(self._stage.name, self._urls.count - self._waiting, self._urls.count)
         if spool.is_complete:
             self._finished.put_nowait(spool)
 

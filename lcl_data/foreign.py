@@ -100,7 +100,7 @@ def run(
     _run(work, _options(fetch, picture, size, engine.size))
     for done, draft in enumerate(todo, start=len(drafts) - len(todo) + 1):
         _adopt(work / "store", draft, dict(zip(*urls.rows(draft.number * size, size), strict=True)))
-        engine.progress(stage.name, done, len(drafts))
+        engine.progress(stage.name, min(done * size, urls.count), urls.count)
     shutil.rmtree(work)
 
 
