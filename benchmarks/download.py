@@ -1,18 +1,19 @@
-"""Our download beside img2dataset's: the same 2,000 loopback JPEGs, reduced alike to a short side of 256.
+"""`lcl download` beside img2dataset: the same 2,000 loopback JPEGs, reduced alike to a short side of 256.
 
     python benchmarks/download.py [--runs 3] [--json out.json]
 
-Measured for both, in turn: images/s of the whole command (a fresh process with its start-up); images/s inside
-the shards (ours: from the first request the server saw to the last tar; img2dataset: by the times in its own
-statistics, which leave out its start); images per CPU-second of the command, which other work disturbs least.
-Medians of the runs. Goals: 10 times the whole command, 1.5 times the window.
+Both run as whole processes, in turn (ours, theirs, ours, ...), each with 2 processes, 64 requests at once to
+the one host, shards of 500, area filter, JPEG quality 95, sha256. Measured: images/s of the whole command with
+its start-up; images/s inside the shards (ours: from the first request the server saw to the last tar;
+img2dataset: by the times in its own statistics, which leave out its start). Medians of the runs, beside the
+floor of this machine: CPU-milliseconds that Pillow needs to decode, reduce and encode one of these pictures.
+Goals: 10 times the whole command, 1.5 times the window; benchmarks/README.md says what was measured.
 """
 
 import argparse
 import io
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -64,14 +65,7 @@ async def main():
     await server.serve_forever()
 asyncio.run(main())
 """
-OURS = """
-import sys
-from pathlib import Path
-from lcl_data.download import Download, download
-from lcl_data.engine import Engine
-docs, out, settings, workers = sys.argv[1:]
-download(Path(docs), Path(out), Download.model_validate_json(settings), Engine(int(workers)))
-"""
+LCL = Path(sys.executable).with_name("lcl")
 THEIRS = "import json, sys, img2dataset; img2dataset.download(**json.loads(sys.argv[1]))"
 
 
@@ -116,25 +110,19 @@ def first_request(port: int) -> float:
 
 
 def timed(command: list, log: Path) -> dict[str, float]:
-    start, before = time.time(), cpu_s()
+    start = time.time()
     with log.open("wb") as file:
         subprocess.run(command, env=QUIET, stdout=file, stderr=file, check=True)
-    return {"whole": COUNT / (time.time() - start), "per CPU-s": COUNT / (cpu_s() - before)}
-
-
-def cpu_s() -> float:
-    """CPU seconds of all child processes that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    return {"whole": COUNT / (time.time() - start), "load": os.getloadavg()[0]}
 
 
 def run_ours(work: Path, port: int) -> dict[str, float]:
     shutil.rmtree(work / "ours", ignore_errors=True)
     # One host stands for many here: the limit per host is set to the other's number of threads.
-    fetch = {"allow_private": True, "per_host": THREADS, "concurrency": THREADS}
-    picture = {"resample": "box"}  # what the other calls area
-    settings = json.dumps({"fetch": fetch, "picture": picture, "images_per_shard": SHARD})
-    command = [sys.executable, "-c", OURS, work / "docs", work / "ours", settings, str(PROCESSES)]
+    settings = [f"fetch.per_host={THREADS}", f"fetch.concurrency={THREADS}", f"images_per_shard={SHARD}"]
+    settings += ["picture.short_side=256", "picture.quality=95", "picture.resample=box"]  # box: its area
+    flags = [part for setting in settings for part in ("--set", setting)]
+    command = [LCL, "download", work / "docs", work / "ours", "--allow-private", "-w", str(PROCESSES), *flags]
     result = timed(command, work / "ours.log")
     stats = [json.loads(path.read_text()) for path in (work / "ours").glob("*_stats.json")]
     assert sum(one["successes"] for one in stats) == COUNT
@@ -179,18 +167,40 @@ def main() -> None:
             (work / "urls.txt").write_text("\n".join(urls))
             write_documents(work / "docs", urls)
             runs = [(run_ours(work, port), run_theirs(work, port)) for _ in range(options.runs)]
-    report(runs, options.json)
+        report(runs, floor_ms(work / "pictures"), options.json)
 
 
-def report(runs: list[tuple[dict[str, float], dict[str, float]]], path: Path | None) -> None:
-    result = {"images": COUNT, "runs": len(runs), "load": os.getloadavg()[0]}
-    for part, goal in (("whole", 10.0), ("window", 1.5), ("per CPU-s", None)):
+def floor_ms(folder: Path) -> float:
+    """CPU-milliseconds of decoding, reducing and encoding a picture, and nothing else; the best of five."""
+
+    def one(path: Path) -> None:
+        with Pixels.open(path) as image:
+            image.resize((341, 256), Pixels.Resampling.BOX).save(io.BytesIO(), "JPEG", quality=95)
+
+    paths, times = sorted(folder.iterdir())[:100], []
+    for _ in range(5):
+        start = time.process_time()
+        for path in paths:
+            one(path)
+        times.append((time.process_time() - start) / len(paths) * 1000)
+    return min(times)
+
+
+def report(runs: list[tuple[dict[str, float], dict[str, float]]], floor: float, path: Path | None) -> None:
+    result: dict[str, object] = {"images": COUNT, "processes": PROCESSES, "floor_ms": floor, "runs": runs}
+    loads = [side["load"] for run in runs for side in run]
+    for part, goal in (("whole", 10.0), ("window", 1.5)):
         ours, theirs = (statistics.median(run[side][part] for run in runs) for side in (0, 1))
         result[part] = {"ours": ours, "img2dataset": theirs, "ratio": ours / theirs, "goal": goal}
-        aim = f"(goal {goal} x)" if goal else ""
-        print(f"{part:9s} ours {ours:6.0f}  img2dataset {theirs:6.0f}  {ours / theirs:5.1f} x  {aim}")
+        print(
+            f"{part:6s} ours {ours:5.0f}/s  img2dataset {theirs:5.0f}/s  {ours / theirs:4.1f} x, goal {goal:g}"
+        )
+    print(
+        f"medians of {len(runs)}; load average {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores"
+    )
+    print(f"floor: {floor:.2f} CPU-ms an image: {PROCESSES * 1000 / floor:.0f}/s on {PROCESSES} idle cores")
     if path:
-        path.write_text(json.dumps(result, indent=1))
+        path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lcl_data import exchange, foreign, store
+from lcl_data import exchange, img2dataset, store
 from lcl_data.decoders import Decoders, Outcomes, decoders
 from lcl_data.draft import Draft, proof_of
 from lcl_data.engine import Engine, Progress
@@ -120,7 +120,7 @@ def refuse_foreign_tables(out: Path) -> None:
     """
     for table in store.table_paths(out) if out.is_dir() else ():
         if store.is_foreign(table):
-            raise RecipeError(f"{table}: made by img2dataset; index that folder, or download into another")
+            raise RecipeError(f"{table}: made by img2dataset; name another folder, or filter with this one")
 
 
 def shard_units(urls: Urls, images_per_shard: int) -> list[Unit]:
@@ -158,7 +158,7 @@ def _fill_by_img2dataset(stage: Stage, docs: Path, settings: Download, engine: E
     urls = _urls(stage, docs, engine)
     shards = shard_units(urls, settings.images_per_shard)
     drafts = [_draft(stage, unit.number, _documents(docs)) for unit in shards]
-    foreign.run(stage, drafts, urls, settings.fetch, settings.picture, settings.images_per_shard, engine)
+    img2dataset.run(stage, drafts, urls, settings.fetch, settings.picture, settings.images_per_shard, engine)
     return shards
 
 

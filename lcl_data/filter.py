@@ -6,16 +6,17 @@ from pathlib import Path
 
 import polars as pl
 
-from lcl_data import exchange, files, store
+from lcl_data import exchange
 from lcl_data.attach import attach, attached
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of
 from lcl_data.filters import Filter
+from lcl_data.foreign import accept
 from lcl_data.frames import Frames, no_documents, read_frames, sound_units
 from lcl_data.stage import Stage, Unit, input_of, settings_of
 from schemas.errors import RecipeError
-from schemas.manifest import MANIFEST, Input, Manifest, read_manifest
+from schemas.manifest import Manifest, read_manifest
 from schemas.members import key
 
 
@@ -29,7 +30,8 @@ def filter_documents(
         out: folder of this stage.
         filters: in the order in which they cut.
         engine: where it runs.
-        images: image store whose facts are attached first; images it lacks are rejected.
+        images: image store whose facts are attached first; images it lacks are rejected. A
+            folder that img2dataset made is indexed before.
 
     Returns:
         The manifest; its ledger counts each rejection as `<filter>:<reason>`.
@@ -40,8 +42,9 @@ def filter_documents(
     """
     for each in filters:
         _try(each)
+    notes = accept(images, engine) if images else []
     units, torn = sound_units(docs)
-    inputs = (input_of("documents", docs), *([_store_input(images)] if images else []), *torn)
+    inputs = (input_of("documents", docs), *([input_of("images", images)] if images else []), *torn)
     settings = {"filters": [{key(each): settings_of(each)} for each in filters]}
     stage = Stage("filter", out, settings, inputs)
     if manifest := stage.finished():
@@ -53,18 +56,9 @@ def filter_documents(
         references = read_manifest(docs).ledger.images.kept
         scratch = exchange.scratch(out, "attach", stage.digest)
         answers = attach(scratch, [unit for unit in units if unit.payload], images, references, engine)
-    manifest = stage.run(partial(_filter_shard, tuple(filters), answers), units, engine)
+    manifest = stage.run(partial(_filter_shard, tuple(filters), answers), units, engine, notes)
     exchange.remove(out)
     return manifest
-
-
-def _store_input(images: Path) -> Input:
-    """The store by its manifest, or a foreign one by the tables that describe it."""
-    if (images / MANIFEST).exists():
-        return input_of("images", images)
-    return Input(
-        name="images", digest=files.digest([files.fingerprint(path) for path in store.facts(images)])
-    )
 
 
 def _try(each: Filter) -> None:

@@ -21,6 +21,7 @@ from lcl_data.containers import INDEX_SUFFIX, open_writers, suffixes_of
 from lcl_data.draft import Draft
 from lcl_data.energon import write_sidecar
 from lcl_data.engine import Engine
+from lcl_data.foreign import accept
 from lcl_data.sequence import Budget, Row, sequences
 from lcl_data.shards import Container
 from lcl_data.stage import Stage, Unit, document_units, input_of, open_documents, settings_of
@@ -64,7 +65,7 @@ def shard(docs: Path, images: Path, out: Path, settings: Shard, engine: Engine) 
 
     Args:
         docs: documents whose images carry their key in the store (after `lcl filter --images`).
-        images: the image store.
+        images: the image store, or a folder that img2dataset made.
         out: the folder to fill; beside the shards it gets tokenizer.json, a card and Energon's sidecar.
         settings: tokenizer, containers and lengths.
         engine: where the work runs.
@@ -76,13 +77,14 @@ def shard(docs: Path, images: Path, out: Path, settings: Shard, engine: Engine) 
         RecipeError: the tokenizer cannot be had, or `out` holds something foreign.
         ShardError: `docs` or `images` is no finished stage folder.
     """
+    notes = accept(images, engine)
     tokenizer = load(settings.tokenizer)
     digest = hashlib.sha256(tokenizer.published.encode()).hexdigest()
     inputs = (input_of("documents", docs), input_of("images", images), Input(name="tokenizer", digest=digest))
     named = {**settings_of(settings), "tokenizer": Path(settings.tokenizer).name}
     stage = Stage("shard", out, named, inputs)
     manifest = stage.finished() or stage.run(
-        partial(write_shard, settings, images), document_units(docs), engine
+        partial(write_shard, settings, images), document_units(docs), engine, notes
     )
     _write_companions(docs, out, manifest, settings.name, tokenizer)
     return manifest

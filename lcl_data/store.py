@@ -14,6 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -131,7 +132,9 @@ def index_path(table: Path) -> Path:
 def _facts(table: Path) -> Path:
     path = index_path(table) if is_foreign(table) else table
     if not path.exists():
-        raise ShardError(f"{table}: made by img2dataset and not indexed; run `lcl download --index` on it")
+        raise ShardError(
+            f"{table}: made by img2dataset and not indexed; give the folder to `lcl filter --images`"
+        )
     check(pq.read_schema(path).metadata, IMAGES, path)
     return path
 
@@ -195,4 +198,4 @@ def write_stats(path: Path, rows: Iterable[Row]) -> None:
 
 def member_json(row: Row) -> bytes:
     """NNNNNNNNN.json of a picture, with img2dataset's own fields."""
-    return json.dumps({name: row[name] for name in _MEMBER_FIELDS}, indent=4).encode()
+    return orjson.dumps({name: row[name] for name in _MEMBER_FIELDS}, option=orjson.OPT_INDENT_2)

@@ -58,7 +58,6 @@ def document(row, *items, url=None):
 
 def write_store(folder, *rows):
     """An image store of one shard whose table says what `rows` (dicts) say; it holds no picture."""
-    folder.mkdir(parents=True)
     full = [
         {
             **dict.fromkeys(IMAGES.names),
@@ -68,8 +67,12 @@ def write_store(folder, *rows):
         }
         for number, row in enumerate(rows)
     ]
-    store.write_table(folder / "00000.parquet", full)
+    Stage("download", folder, {}, ()).run(_write_facts, [Unit(0, "0", full)], Engine())
     return folder
+
+
+def _write_facts(unit, draft):
+    store.write_table(draft.path(".parquet"), unit.payload)
 
 
 def bytes_of(folder):

@@ -179,7 +179,17 @@ def test_a_killed_run_resumes_at_the_shard_and_ends_in_the_same_bytes(server, tm
     assert sum(again.values()) == 60 - len(done)
     download(docs, tmp_path / "calm", SETTINGS, Engine(1))
     assert contents(store) == contents(tmp_path / "calm")
-    assert not psutil.wait_procs(children, timeout=10)[1], "decoding processes outlived the killed run"
+    deadline = time.monotonic() + 10
+    while any(is_alive(child) for child in children):
+        assert time.monotonic() < deadline, "decoding processes outlived the killed run"
+        time.sleep(0.02)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE  # which the system has still to sweep up
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_retry_failed_fetches_only_what_may_have_passed(server, tmp_path):
@@ -200,6 +210,14 @@ def test_retry_failed_fetches_only_what_may_have_passed(server, tmp_path):
     server.serve("/flaky.jpg", Answer(picture(77)))
     download(docs, tmp_path / "fresh", SETTINGS, Engine(1))
     assert contents(tmp_path / "fresh") == contents(store)
+
+
+def test_progress_is_told_in_pictures(server, tmp_path):
+    docs = write_docs(tmp_path / "docs", [*serve_pictures(server, 40), server.url("/gone.jpg")])
+    told = []
+    engine = Engine(2, lambda name, *counts: told.append(counts) if name == "download" else None)
+    download(docs, tmp_path / "store", SETTINGS, engine)
+    assert len(told) > 1 and told[-1] == (41, 41) and told == sorted(told)
 
 
 def test_documents_without_images_make_an_empty_store(tmp_path):

@@ -19,6 +19,9 @@ from lcl_data import foreign, store
 from lcl_data.download import Download, download
 from lcl_data.engine import Engine
 from lcl_data.fetch import Fetch
+from lcl_data.filter import filter_documents
+from lcl_data.shard import Shard, shard
+from lcl_data.tokenizer import train
 from schemas.errors import RecipeError, ShardError
 from schemas.images import SUCCESS
 from schemas.manifest import read_manifest
@@ -74,6 +77,33 @@ def test_a_folder_img2dataset_made_is_indexed_beside_its_own_files(tmp_path):
     assert manifest.ledger.images.rejected == {"broken_image": 1, "http_404": 1}
     assert manifest.ledger.images.balances
     assert foreign.index(folder, Engine(1)) == manifest == read_manifest(folder)
+
+
+def test_a_folder_img2dataset_made_goes_through_filter_and_shard_as_it_is(tmp_path):
+    folder = img2datasets_folder(tmp_path / "theirs")
+    before = contents(folder)
+    urls = [
+        "http://a.example/1.jpg",
+        "http://a.example/2.jpg",
+        "http://a.example/3.jpg",
+        "http://c.example/5",
+    ]
+    docs = write_docs(tmp_path / "docs", urls)
+    for attempt in range(2):
+        kept = filter_documents(docs, tmp_path / f"kept{attempt}", (), Engine(1), images=folder)
+        assert kept.ledger.images.kept == 2 and kept.ledger.images.balances
+        assert kept.ledger.images.rejected["download:http_404"] == 1
+        assert "theirs: made by img2dataset; indexed" in kept.notes[0]
+    assert contents(tmp_path / "kept0") == contents(tmp_path / "kept1")
+    train(["the text of a document"], 300, tmp_path / "tokenizer.json")
+    settings = Shard(tokenizer=str(tmp_path / "tokenizer.json"), containers=("webdataset",))
+    made = shard(tmp_path / "kept0", folder, tmp_path / "shards", settings, Engine(1))
+    assert made.ledger.images.kept == 2 and made.ledger.images.rejected == {}
+    stored = []
+    for path in sorted((tmp_path / "shards").glob("*.tar")):
+        stored += [content for _, content in store.members(path)]
+    assert sorted(stored) == sorted([picture(0), picture(1)])
+    assert before.items() <= contents(folder).items()
 
 
 def test_a_folder_img2dataset_made_is_not_downloaded_over(tmp_path):
@@ -149,6 +179,6 @@ def test_img2dataset_as_backend_must_be_told_that_it_reaches_private_addresses(t
 
 
 def test_decoding_processes_need_no_more_than_pillow_and_numpy():
-    program = "import sys, lcl_data.pictures; print(*{'polars', 'pyarrow', 'aiohttp'} & set(sys.modules))"
+    program = "import sys, lcl_data.decoders; print(*{'polars', 'pyarrow', 'aiohttp'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
