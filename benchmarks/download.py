@@ -3,7 +3,7 @@
     python benchmarks/download.py [--runs 3] [--json out.json]
 
 Both run as whole processes, in turn (ours, theirs, ours, ...), each with 2 processes, 64 requests at once to
-the one host, shards of 500, area filter, JPEG quality 95, sha256. Measured: images/s of the whole command with
+the one host, shards of 500, area filter, JPEG quality 95, sha256. Measured: images/s of the whole command and
 its start-up; images/s inside the shards (ours: from the first request the server saw to the last tar;
 img2dataset: by the times in its own statistics, which leave out its start). Medians of the runs, beside the
 floor of this machine: CPU-milliseconds that Pillow needs to decode, reduce and encode one of these pictures.
@@ -192,12 +192,10 @@ def report(runs: list[tuple[dict[str, float], dict[str, float]]], floor: float, 
     for part, goal in (("whole", 10.0), ("window", 1.5)):
         ours, theirs = (statistics.median(run[side][part] for run in runs) for side in (0, 1))
         result[part] = {"ours": ours, "img2dataset": theirs, "ratio": ours / theirs, "goal": goal}
-        print(
-            f"{part:6s} ours {ours:5.0f}/s  img2dataset {theirs:5.0f}/s  {ours / theirs:4.1f} x, goal {goal:g}"
-        )
-    print(
-        f"medians of {len(runs)}; load average {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores"
-    )
+        ratio = f"{ours / theirs:4.1f} x, goal {goal:g}"
+        print(f"{part:6s} ours {ours:5.0f}/s  img2dataset {theirs:5.0f}/s  {ratio}")
+    cores = os.cpu_count()
+    print(f"medians of {len(runs)} runs; load average {min(loads):.1f} to {max(loads):.1f}, {cores} cores")
     print(f"floor: {floor:.2f} CPU-ms an image: {PROCESSES * 1000 / floor:.0f}/s on {PROCESSES} idle cores")
     if path:
         path.write_text(json.dumps(result, indent=1) + "\n")
