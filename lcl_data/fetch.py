@@ -26,35 +26,42 @@ _KEEP_ALIVE_S = 4.0  # longer keeps thousands of idle sockets of hosts that are 
 
 
 class Fetch(Settings):
-    """How URLs are fetched.
+    """How URLs are fetched."""
 
-    Attributes:
-        concurrency: requests under way in all.
-        per_host: requests and connections under way to one host (8: LAION's own fix for shared CDNs).
-        timeout_s: total deadline of an attempt: look-up, redirects and the last byte.
-        max_bytes: longer bodies are refused, by Content-Length or while reading.
-        max_redirects: hops followed, each one checked like the first.
-        retries: further attempts after 429, 5xx or a broken connection, and after nothing else.
-        backoff_s: wait before the first of them, doubled each time, unless the server says Retry-After.
-        max_wait_s: a longer Retry-After is not waited for.
-        user_agent: the truth; add a contact address for a large crawl.
-        disallowed: X-Robots-Tag directives that are a no, to whichever agent they are said.
-        allow_private: also fetch from private, loopback, link-local and other non-public addresses.
-        allow_networks: networks that may be fetched from although they are not public.
-    """
-
-    concurrency: int = Field(256, ge=1)
-    per_host: int = Field(8, ge=1)
-    timeout_s: float = Field(20.0, gt=0)
-    max_bytes: int = Field(32 << 20, ge=1)
-    max_redirects: int = Field(5, ge=0)
-    retries: int = Field(2, ge=0)
-    backoff_s: float = Field(0.5, ge=0)
-    max_wait_s: float = Field(30.0, ge=0)
-    user_agent: str = f"lcl/{version('lcl')} (image-text dataset builder)"
-    disallowed: tuple[str, ...] = ("noai", "noimageai", "noindex", "noimageindex")
-    allow_private: bool = False
-    allow_networks: tuple[str, ...] = ()
+    concurrency: int = Field(256, ge=1, description="requests under way in all")
+    per_host: int = Field(
+        8, ge=1, description="requests and connections to one host (8: LAION's own fix for shared CDNs)"
+    )
+    timeout_s: float = Field(
+        20.0, gt=0, description="total deadline of an attempt: look-up, redirects and the last byte"
+    )
+    max_bytes: int = Field(
+        32 << 20, ge=1, description="longer bodies are refused, by Content-Length or while reading"
+    )
+    max_redirects: int = Field(5, ge=0, description="hops followed, each one checked like the first")
+    retries: int = Field(
+        2, ge=0, description="further attempts after 429, 5xx or a broken connection, and after nothing else"
+    )
+    backoff_s: float = Field(
+        0.5,
+        ge=0,
+        description="wait before the first of them, doubled each time, unless the server says Retry-After",
+    )
+    max_wait_s: float = Field(30.0, ge=0, description="a longer Retry-After is not waited for")
+    user_agent: str = Field(
+        f"lcl/{version('lcl')} (image-text dataset builder)",
+        description="the truth; add a contact address for a large crawl",
+    )
+    disallowed: tuple[str, ...] = Field(
+        ("noai", "noimageai", "noindex", "noimageindex"),
+        description="X-Robots-Tag directives that are a no, to whichever agent they are said",
+    )
+    allow_private: bool = Field(
+        False, description="also fetch from private, loopback, link-local and other non-public addresses"
+    )
+    allow_networks: tuple[str, ...] = Field(
+        (), description="networks that may be fetched from although they are not public"
+    )
 
     @field_validator("allow_networks")
     @classmethod

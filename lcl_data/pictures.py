@@ -44,20 +44,23 @@ _PILLOW_LIMIT = 89_478_485  # above, Pillow itself warns of a bomb
 
 
 class Picture(Settings):
-    """How pictures are stored.
+    """How pictures are stored."""
 
-    Attributes:
-        short_side: pixels; a picture whose short side is longer is reduced to it, a smaller one left alone.
-        quality: of the JPEG, 1 to 95 (95: img2dataset's own).
-        max_pixels: width x height above which a picture is refused from its header, before it is decoded.
-        resample: how a picture is reduced; hamming costs as little as bilinear and is sharper, without the
-            dislocations of box (img2dataset's area); bicubic and lanczos cost 1.5 and 2.2 times as much.
-    """
-
-    short_side: int = Field(256, ge=8)
-    quality: int = Field(95, ge=1, le=95)
-    max_pixels: int = Field(50_000_000, ge=1, le=_PILLOW_LIMIT)
-    resample: Literal["box", "hamming", "bicubic", "lanczos"] = "hamming"
+    short_side: int = Field(
+        256, ge=8, description="pixels; a longer short side is reduced to it, a smaller picture left alone"
+    )
+    quality: int = Field(95, ge=1, le=95, description="of the JPEG (95: img2dataset's own)")
+    max_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        le=_PILLOW_LIMIT,
+        description="width x height above which a picture is refused from its header, before it is decoded",
+    )
+    # Hamming costs as little as bilinear and is sharper, without the dislocations of box (img2dataset's
+    # area); bicubic and lanczos cost 1.5 and 2.2 times as much.
+    resample: Literal["box", "hamming", "bicubic", "lanczos"] = Field(
+        "hamming", description="filter by which a picture is reduced; bicubic and lanczos cost about twice"
+    )
 
 
 @dataclass(frozen=True, slots=True)
