@@ -6,7 +6,7 @@ import tarfile
 import time
 import warnings
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 
 import numpy as np
 import pyarrow as pa
@@ -223,6 +223,7 @@ def test_settings_that_hold_no_picture_are_refused():
 def test_killed_at_ten_random_moments_it_ends_with_the_same_bytes(settings, tmp_path):
     corpus = make_corpus(tmp_path, shards=40, rows=6)
     shard(*corpus, tmp_path / "calm", settings, Engine())
+    forkserver._forkserver._stop()  # an earlier test's has imported other things
     context = get_context("forkserver")
     # The imports once, not eleven times; the last two are pyarrow's own, made when first needed.
     context.set_forkserver_preload(["lcl_data.shard", "pyarrow.dataset", "pandas"])
