@@ -17,7 +17,7 @@ from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of, buckets_for
 from lcl_data.frames import Frames, no_documents, read_frames, sound_units
-from lcl_data.stage import Stage, Unit, input_of, settings_of
+from lcl_data.stage import DOCUMENTS_FROM, Stage, Unit, input_of, settings_of
 from schemas.decisions import DECISIONS
 from schemas.manifest import Manifest, read_manifest
 from schemas.members import key
@@ -43,7 +43,7 @@ def deduplicate(docs: Path, out: Path, rules: Sequence[Rule], engine: Engine) ->
     """
     units, torn = sound_units(docs)
     settings = {"rules": [{key(rule): settings_of(rule)} for rule in rules]}
-    stage = Stage("dedupe", out, settings, (input_of("documents", docs), *torn))
+    stage = Stage("dedupe", out, settings, (input_of("documents", docs, DOCUMENTS_FROM), *torn))
     if manifest := stage.finished():
         exchange.remove(out)
         return manifest

@@ -22,7 +22,7 @@ from lcl_data.engine import Engine, Progress
 from lcl_data.fetch import Fetch, Fetched, fetch_all, is_transient
 from lcl_data.pictures import Picture, Prepared
 from lcl_data.spool import Spool
-from lcl_data.stage import Stage, Unit, document_units, input_of
+from lcl_data.stage import DOCUMENTS_FROM, Stage, Unit, document_units, input_of
 from lcl_data.urls import Urls, distinct_urls
 from schemas.errors import RecipeError
 from schemas.manifest import Count, Manifest, read_manifest
@@ -87,12 +87,12 @@ def download(
         RecipeError: `out` is no folder of ours, or the backend cannot do what is asked.
         ShardError: `docs` is not finished or torn.
     """
-    stage = Stage("download", out, identity(settings), (input_of("documents", docs),))
+    refuse_foreign_tables(out)
+    stage = Stage("download", out, identity(settings), (input_of("documents", docs, DOCUMENTS_FROM),))
     if not retry_failed and (done := stage.finished()):
         return done
     if retry_failed and settings.backend != "lcl":
         raise RecipeError("img2dataset never tries a failed URL again; use backend lcl for --retry-failed")
-    refuse_foreign_tables(out)
     stage.prepare()
     if settings.backend == "img2dataset":
         shards = _fill_by_img2dataset(stage, docs, settings, engine)

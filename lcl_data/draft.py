@@ -135,15 +135,27 @@ def proof_path(folder: Path, number: int) -> Path:
 
 def proof_of(folder: Path, number: int, digest: str) -> Proof | None:
     """The proof that shard `number` is done under `digest`; None if it is not, or was made otherwise."""
-    path = proof_path(folder, number)
+    proof = _read(proof_path(folder, number))
+    if proof is None or proof.digest != digest:
+        return None
+    whole = all(has_size(folder / shard.name, shard.nbytes) for shard in proof.shards)
+    return proof if whole else None
+
+
+def digest_in(path: Path) -> str:
+    """The digest in a proof, which begins with the name of its stage; empty where it is none of ours."""
+    proof = _read(path)
+    return proof.digest if proof else ""
+
+
+def has_size(path: Path, nbytes: int) -> bool:
+    """Whether a file is there and as long as it was when it was written."""
+    return path.is_file() and path.stat().st_size == nbytes
+
+
+def _read(path: Path) -> Proof | None:
     try:
         metadata = pq.read_schema(path).metadata or {}
-        proof = Proof.model_validate(json.loads(metadata[_PROOF_KEY]))
+        return Proof.model_validate(json.loads(metadata[_PROOF_KEY]))
     except (FileNotFoundError, pa.ArrowInvalid, KeyError, ValidationError):
         return None
-    whole = all(_has_size(folder / shard.name, shard.nbytes) for shard in proof.shards)
-    return proof if whole and proof.digest == digest else None
-
-
-def _has_size(path: Path, nbytes: int) -> bool:
-    return path.is_file() and path.stat().st_size == nbytes

@@ -100,7 +100,7 @@ def buckets_for(rows: int) -> int:
 
 def scratch(out: Path, name: str, digest: str) -> Path:
     """The scratch folder of question `name` of the stage in `out` under `digest`."""
-    return out / FOLDER / f"{name}-{digest[:16]}"
+    return out / FOLDER / f"{name}-{digest[-16:]}"
 
 
 def remove(out: Path) -> None:

@@ -14,7 +14,7 @@ from lcl_data.exchange import answers_of
 from lcl_data.filters import Filter
 from lcl_data.foreign import accept
 from lcl_data.frames import Frames, no_documents, read_frames, sound_units
-from lcl_data.stage import Stage, Unit, input_of, settings_of
+from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, input_of, settings_of
 from schemas.errors import RecipeError
 from schemas.manifest import Manifest, read_manifest
 from schemas.members import key
@@ -43,8 +43,9 @@ def filter_documents(
     for each in filters:
         _try(each)
     notes = accept(images, engine) if images else []
+    stores = [input_of("images", images, IMAGES_FROM)] if images else []
     units, torn = sound_units(docs)
-    inputs = (input_of("documents", docs), *([input_of("images", images)] if images else []), *torn)
+    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *stores, *torn)
     settings = {"filters": [{key(each): settings_of(each)} for each in filters]}
     stage = Stage("filter", out, settings, inputs)
     if manifest := stage.finished():

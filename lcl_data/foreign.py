@@ -58,7 +58,8 @@ def index(folder: Path, engine: Engine) -> Manifest:
     if not paths:
         raise RecipeError(f"{folder}: no NNNNN.parquet of img2dataset in it; name its output folder")
     inputs = tuple(Input(name=path.name, digest=files.fingerprint(path)) for path in paths)
-    stage = Stage("download", folder, {"backend": "img2dataset"}, inputs)
+    theirs = tuple(path.name for path in folder.iterdir())
+    stage = Stage("download", folder, {"backend": "img2dataset"}, inputs, leaves=theirs)
     if done := stage.finished():
         return done
     stage.prepare()

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lcl_data import files
-from lcl_data.draft import Draft
+from lcl_data.draft import Draft, has_size
 from lcl_data.stage import Unit, document_units, open_documents
 from schemas.documents import DOCUMENTS, IMAGE_STRUCT, ROW_GROUP_ROWS
 from schemas.errors import ShardError
@@ -154,15 +154,11 @@ def sound_units(folder: Path) -> tuple[list[Unit], list[Input]]:
     """
     nbytes = {shard.name: shard.nbytes for shard in read_manifest(folder).shards}
     units = [
-        unit if _has_size(unit.payload, nbytes[unit.name]) else replace(unit, payload=None)
+        unit if has_size(unit.payload, nbytes[unit.name]) else replace(unit, payload=None)
         for unit in document_units(folder)
     ]
     torn = [unit.name for unit in units if unit.payload is None]
     return units, [Input(name="torn", digest=files.digest(torn))] if torn else []
-
-
-def _has_size(path: Path, nbytes: int) -> bool:
-    return path.is_file() and path.stat().st_size == nbytes
 
 
 def read_frames(unit: Unit) -> Iterator[Frames]:

@@ -24,7 +24,16 @@ from lcl_data.engine import Engine
 from lcl_data.foreign import accept
 from lcl_data.sequence import Budget, Row, sequences
 from lcl_data.shards import Container
-from lcl_data.stage import Stage, Unit, document_units, input_of, open_documents, settings_of
+from lcl_data.stage import (
+    DOCUMENTS_FROM,
+    IMAGES_FROM,
+    Stage,
+    Unit,
+    document_units,
+    input_of,
+    open_documents,
+    settings_of,
+)
 from lcl_data.store import read_pictures
 from lcl_data.tokenizer import Tokenizer, load
 from schemas.documents import Document, Image, from_row
@@ -80,7 +89,11 @@ def shard(docs: Path, images: Path, out: Path, settings: Shard, engine: Engine) 
     notes = accept(images, engine)
     tokenizer = load(settings.tokenizer)
     digest = hashlib.sha256(tokenizer.published.encode()).hexdigest()
-    inputs = (input_of("documents", docs), input_of("images", images), Input(name="tokenizer", digest=digest))
+    inputs = (
+        input_of("documents", docs, DOCUMENTS_FROM),
+        input_of("images", images, IMAGES_FROM),
+        Input(name="tokenizer", digest=digest),
+    )
     named = {**settings_of(settings), "tokenizer": Path(settings.tokenizer).name}
     stage = Stage("shard", out, named, inputs)
     manifest = stage.finished() or stage.run(

@@ -6,7 +6,7 @@ unit whose file is torn fails alone and is named in the manifest.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from lcl_data import files
-from lcl_data.draft import REJECTS_FOLDER, Draft, Proof, proof_of, proof_path
+from lcl_data.draft import REJECTS_FOLDER, Draft, Proof, digest_in, has_size, proof_of, proof_path
 from lcl_data.engine import Engine
 from schemas.documents import DOCUMENTS
 from schemas.errors import RecipeError, ShardError
@@ -25,6 +25,10 @@ from schemas.recipe import Settings
 from schemas.versions import check
 
 _OURS = re.compile(r"^(\d{5,}(_stats)?\.(parquet|arrow|tar|json)|\.tmp-.*)$")
+# All that a run killed before its first shard leaves.
+_EMPTY = re.compile(r"^(rejects|exchange|decisions|\.tmp-.*)$")
+DOCUMENTS_FROM = ("ingest", "filter", "dedupe")
+IMAGES_FROM = ("download",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Stage:
         settings: by which it is filled; written into the manifest and part of the digest.
         inputs: what it reads, by digest.
         counts_files: its units are foreign files, which the ledger counts as it does documents.
+        leaves: names, besides shards and rejects, of what an unfinished run leaves in the folder.
     """
 
     name: str
@@ -65,28 +70,59 @@ class Stage:
     settings: dict[str, Any]
     inputs: tuple[Input, ...]
     counts_files: bool = False
+    leaves: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
-        """Of the settings, the inputs and the version of LCL: equal digests mean equal bytes."""
+        """Of the settings, the inputs and the version of LCL: equal digests mean equal bytes.
+
+        It begins with the stage's name, so that the proofs in a folder say whose folder it is.
+        """
         inputs = [source.digest for source in self.inputs]
-        return files.digest([self.name, self.settings, inputs, version("lcl")])
+        return f"{self.name}-{files.digest([self.settings, inputs, version('lcl')])}"
 
     def digest_of(self, unit: Unit) -> str:
         """What the proof of a unit's shard must say."""
-        own = [self.name, self.settings, unit.digest, unit.name, version("lcl")]
-        return files.digest(own) if unit.digest else self.digest
+        own = [self.settings, unit.digest, unit.name, version("lcl")]
+        return f"{self.name}-{files.digest(own)}" if unit.digest else self.digest
 
     def proof_of(self, unit: Unit) -> Proof | None:
         """The proof that a unit's shard is done, if it is."""
         return proof_of(self.out, unit.number, self.digest_of(unit))
 
     def finished(self) -> Manifest | None:
-        """The manifest, if the stage has run to its end under this digest and every shard came out."""
+        """The manifest, if the stage has run to its end under this digest and every shard is still there.
+
+        Raises:
+            RecipeError: the folder is another stage's, or holds what LCL did not write.
+        """
+        self.claim()
         if not (self.out / MANIFEST).exists():
             return None
         manifest = read_manifest(self.out)
-        return manifest if manifest.digest == self.digest and not manifest.failed else None
+        whole = all(has_size(self.out / shard.name, shard.nbytes) for shard in manifest.shards)
+        return manifest if manifest.digest == self.digest and whole and not manifest.failed else None
+
+    def claim(self) -> None:
+        """Refuse to write into a folder that is not this stage's.
+
+        Raises:
+            RecipeError: naming what is in the way, and what to do.
+        """
+        if not self.out.exists():
+            return
+        if not self.out.is_dir():
+            raise RecipeError(f"{self.out}: is a file; name a folder")
+        owners = set(_owners(self.out))
+        if others := owners - {self.name}:
+            raise RecipeError(
+                f"{self.out}: filled by `{min(others)}`, not by `{self.name}`; name a new or empty folder"
+            )
+        found = [] if owners else [path.name for path in self.out.iterdir()]
+        if foreign := [name for name in found if not (_EMPTY.match(name) or name in self.leaves)]:
+            raise RecipeError(
+                f"{self.out}: holds '{min(foreign)}', which is not of `{self.name}`; name a new folder"
+            )
 
     def run(
         self, function: ShardFunction, units: Sequence[Unit], engine: Engine, notes: Sequence[str] = ()
@@ -119,7 +155,7 @@ class Stage:
         """Make the folder ready: ours or empty, without half-written files and without an outdated
         manifest.
         """
-        refuse_foreign(self.out)
+        self.claim()
         for folder in (self.out, self.out / REJECTS_FOLDER):
             folder.mkdir(parents=True, exist_ok=True)
             files.sweep(folder)
@@ -157,9 +193,18 @@ def settings_of(step: Settings) -> dict[str, Any]:
     return step.model_dump(mode="json")
 
 
-def input_of(name: str, folder: Path) -> Input:
-    """An earlier stage's folder as an input: its digest is that of its manifest."""
-    read_manifest(folder)
+def input_of(name: str, folder: Path, stages: Sequence[str]) -> Input:
+    """An earlier stage's folder as an input: its digest is that of its manifest.
+
+    Raises:
+        RecipeError: the folder is missing, or is not of one of these stages.
+        ShardError: the stage has not finished.
+    """
+    stage = read_manifest(folder).stage
+    if stage not in stages:
+        raise RecipeError(
+            f"{folder}: filled by `{stage}`; give the folder of {' or '.join(stages)} as {name}"
+        )
     return Input(name=name, digest=files.sha256(folder / MANIFEST))
 
 
@@ -185,21 +230,12 @@ def open_documents(path: Path) -> pq.ParquetFile:
     return file
 
 
-def refuse_foreign(out: Path) -> None:
-    """Refuse to write into a folder that holds what LCL did not write.
-
-    Raises:
-        RecipeError: naming a file that is in the way.
-    """
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise RecipeError(f"{out}: is a file; name a folder")
-    if (out / REJECTS_FOLDER).is_dir() or (out / MANIFEST).exists():
-        return
-    for path in out.iterdir():
-        if not _OURS.match(path.name):
-            raise RecipeError(f"{out}: holds '{path.name}', which no stage wrote; name a new or empty folder")
+def _owners(out: Path) -> Iterator[str]:
+    """The stage that fills a folder, by its manifest or, where it is unfinished, by one of its proofs."""
+    if (out / MANIFEST).exists():
+        yield read_manifest(out).stage
+    elif proof := next((out / REJECTS_FOLDER).glob("[0-9]*.parquet"), None):
+        yield digest_in(proof).rpartition("-")[0]
 
 
 def _write_shard(function: ShardFunction, stage: Stage, unit: Unit) -> str | None:

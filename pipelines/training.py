@@ -18,6 +18,7 @@ from schemas.overrides import laid_over, nested, settle
 from schemas.recipe import EvalSection
 
 SUMMARY = "summary.json"
+_LEAVES = ("checkpoints", "metrics.jsonl", "settings.json", SUMMARY)
 _PARTS = ("trained", "random", "gain")
 Json = dict[str, Any]
 
@@ -43,7 +44,9 @@ def train(
     from lcl_train.settings import Train
 
     step = settle(Train, laid_over(section, nested(settings)), "train")
-    stage = Stage("train", out, step.model_dump(mode="json"), (input_of("shards", shards),))
+    stage = Stage(
+        "train", out, step.model_dump(mode="json"), (input_of("shards", shards, ("shard",)),), leaves=_LEAVES
+    )
     if stage.finished():
         console.say(f"train: {out} is finished under these settings")
         return _shown(_summary(out), console)
@@ -140,7 +143,7 @@ def evaluate(checkpoint: Path, data: Path, out: Path, use: Sequence[Any]) -> Jso
     weights = checkpoints.locate(checkpoint) / "model.safetensors"
     inputs = (Input(name="model", digest=files.sha256(weights)), Input(name="data", digest=_listing(data)))
     settings = {"evals": [{key(each): each.model_dump(mode="json")} for each in evals]}
-    stage = Stage("eval", out, settings, inputs)
+    stage = Stage("eval", out, settings, inputs, leaves=("features", evaluation.REPORT, evaluation.TABLE))
     if stage.finished():
         report: Json = json.loads((out / evaluation.REPORT).read_bytes())
     else:

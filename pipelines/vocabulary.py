@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from lcl_data import files, tokenizer
-from lcl_data.stage import Stage, document_units, input_of, open_documents, refuse_foreign
+from lcl_data.stage import DOCUMENTS_FROM, Stage, document_units, input_of, open_documents
 from schemas.manifest import MANIFEST, Ledger, Manifest, Shard
 from schemas.recipe import TokenizerSection
 
@@ -25,11 +25,16 @@ def train_tokenizer(docs: Path, out: Path, settings: TokenizerSection) -> Path:
     Returns:
         The tokenizer.json.
     """
-    stage = Stage("tokenizer", out, settings.model_dump(), (input_of("documents", docs),))
+    stage = Stage(
+        "tokenizer",
+        out,
+        settings.model_dump(),
+        (input_of("documents", docs, DOCUMENTS_FROM),),
+        leaves=(TOKENIZER,),
+    )
     path = out / TOKENIZER
     if stage.finished() and path.exists():
         return path
-    refuse_foreign(out)
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.train(_texts(docs), settings.vocab_size, path)
     shard = Shard(name=TOKENIZER, rows=0, nbytes=path.stat().st_size, sha256=files.sha256(path))

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from schemas.errors import ShardError
+from schemas.errors import RecipeError, ShardError
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -114,14 +114,21 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a stage folder.
 
     Raises:
-        ShardError: there is none, or it is not one of ours.
+        RecipeError: the folder is missing or no stage folder.
+        ShardError: the stage has not finished, or its manifest is torn.
     """
     path = folder / MANIFEST
+    if not folder.is_dir():
+        raise RecipeError(f"{folder}: no such folder")
+    if not path.exists() and not (folder / "rejects").is_dir():
+        raise RecipeError(f"{folder}: not a folder that lcl filled; give the OUT of an earlier stage")
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise ShardError(
-            f"{folder}: no {MANIFEST}; the stage has not finished: run it again to complete it"
-        ) from None
+        raise ShardError(f"{folder}: the stage has not finished: run it again to complete it") from None
     except ValidationError as error:
-        raise ShardError(f"{path}: not a manifest of LCL: {error}") from error
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise ShardError(
+            f"{path}: not a manifest of LCL ({where}: {first['msg']}); run the stage again"
+        ) from error

@@ -13,7 +13,7 @@ import pytest
 from lcl_data import files
 from lcl_data.draft import Draft, proof_path
 from lcl_data.engine import Engine
-from lcl_data.stage import Stage, Unit
+from lcl_data.stage import Stage, Unit, input_of
 from schemas.errors import RecipeError, ShardError
 from schemas.manifest import MANIFEST, Input
 
@@ -62,7 +62,7 @@ def test_only_missing_shards_are_made_again(tmp_path: Path) -> None:
     before = contents(tmp_path)
     kept = (tmp_path / "00001.json").stat().st_mtime_ns
     (tmp_path / "00004.json").unlink()
-    (tmp_path / MANIFEST).unlink()
+    assert a_stage(tmp_path).finished() is None
     seen: list[int] = []
     a_stage(tmp_path).run(write_number, UNITS, Engine(progress=lambda stage, done, total: seen.append(done)))
     assert seen == [6]
@@ -90,6 +90,29 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(RecipeError, match=r"thesis\.tex"):
         a_stage(tmp_path).run(write_number, UNITS, Engine())
+
+
+def test_the_folder_of_another_stage_is_refused_even_unfinished(tmp_path: Path) -> None:
+    a_stage(tmp_path).run(write_number, UNITS, Engine())
+    before = contents(tmp_path)
+    other = Stage("other", tmp_path, {}, ())
+    with pytest.raises(RecipeError, match="filled by `test`"):
+        other.finished()
+    (tmp_path / MANIFEST).unlink()
+    with pytest.raises(RecipeError, match="filled by `test`"):
+        other.run(write_number, UNITS, Engine())
+    a_stage(tmp_path).run(write_number, UNITS, Engine())
+    assert contents(tmp_path) == before
+
+
+def test_an_input_is_of_the_right_stage(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no such folder"):
+        input_of("documents", tmp_path / "nowhere", ("ingest",))
+    with pytest.raises(RecipeError, match="not a folder that lcl filled"):
+        input_of("documents", tmp_path, ("ingest",))
+    a_stage(tmp_path).run(write_number, UNITS, Engine())
+    with pytest.raises(RecipeError, match="give the folder of ingest or filter"):
+        input_of("documents", tmp_path, ("ingest", "filter"))
 
 
 def slow_write(unit: Unit, draft: Draft) -> None:

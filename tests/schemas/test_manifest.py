@@ -63,6 +63,7 @@ def test_a_manifest_is_read_back(tmp_path):
     ],
 )
 def test_a_manifest_that_is_not_ours_is_refused(tmp_path, content, message):
+    (tmp_path / "rejects").mkdir()
     if content is not None:
         (tmp_path / MANIFEST).write_text(content)
     with pytest.raises(ShardError, match=message):
