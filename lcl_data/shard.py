@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
@@ -22,6 +23,7 @@ from lcl_data.draft import Draft
 from lcl_data.energon import write_sidecar
 from lcl_data.engine import Engine
 from lcl_data.foreign import accept
+from lcl_data.frames import sound_units
 from lcl_data.sequence import Budget, Row, sequences
 from lcl_data.shards import Container
 from lcl_data.stage import (
@@ -37,7 +39,7 @@ from lcl_data.stage import (
 from lcl_data.store import read_pictures
 from lcl_data.tokenizer import Tokenizer, load
 from schemas.documents import Document, Image, from_row
-from schemas.errors import ShardError
+from schemas.errors import RecipeError, ShardError
 from schemas.manifest import Input, Manifest
 from schemas.recipe import Settings
 
@@ -86,6 +88,7 @@ def shard(docs: Path, images: Path, out: Path, settings: Shard, engine: Engine) 
         RecipeError: the tokenizer cannot be had, or `out` holds something foreign.
         ShardError: `docs` or `images` is no finished stage folder.
     """
+    _need_keys(docs)
     notes = accept(images, engine)
     tokenizer = load(settings.tokenizer)
     digest = hashlib.sha256(tokenizer.published.encode()).hexdigest()
@@ -101,6 +104,22 @@ def shard(docs: Path, images: Path, out: Path, settings: Shard, engine: Engine) 
     )
     _write_companions(docs, out, manifest, settings.name, tokenizer)
     return manifest
+
+
+def _need_keys(docs: Path) -> None:
+    """Refuse documents whose first picture was never looked up in a store.
+
+    Raises:
+        RecipeError: with the command that attaches pictures.
+    """
+    whole = [unit.payload for unit in sound_units(docs)[0] if unit.payload]
+    batches = (batch for path in whole for batch in open_documents(path).iter_batches(columns=["items"]))
+    for batch in batches:
+        pictures = pc.struct_field(pc.list_flatten(batch.column("items")), "image").drop_null()
+        if len(pictures) and pictures[0]["key"].as_py() is None:
+            raise RecipeError(f"{docs}: its pictures are not attached; run `lcl filter` with --images STORE")
+        if len(pictures):
+            return
 
 
 def write_shard(settings: Shard, images: Path, unit: Unit, draft: Draft) -> None:
