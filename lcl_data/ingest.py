@@ -32,13 +32,13 @@ class Ingest(Settings):
     format: str = Field(description="name of a member of lcl_data.sources, or package.module:Class")
     source: Section = Field(default_factory=dict, description="settings of that source")
 
-    def member(self) -> Source:
-        """The source these settings name.
+    def member(self, place: str = "source") -> Source:
+        """The source these settings name; `place` is where its own settings stand, for messages.
 
         Raises:
             RecipeError: unknown format, or settings that it refuses.
         """
-        return members.build("lcl_data.sources", {self.format: self.source}, Source)
+        return members.build("lcl_data.sources", {self.format: self.source}, Source, place)
 
 
 def ingest(src: Path, out: Path, settings: Ingest, engine: Engine) -> Manifest:

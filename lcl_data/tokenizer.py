@@ -152,7 +152,7 @@ def _clip_lines() -> list[str]:
     if spec is None or not spec.submodule_search_locations:
         raise RecipeError(
             "tokenizer clip: its vocabulary comes with open_clip_torch, which is not installed; "
-            "pip install 'lcl[train]', or name a tokenizer.json"
+            "pip install 'lcl[train]', name a tokenizer.json, or add a section `tokenizer` to the recipe"
         )
     path = Path(spec.submodule_search_locations[0]) / _CLIP_VOCABULARY
     lines = gzip.decompress(path.read_bytes()).decode().split("\n")

@@ -87,6 +87,13 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(path)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    draft = path.with_name(f"{_TEMPORARY}{path.name}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
 def locate(path: Path) -> Path:
     """The checkpoint that a path means: itself, or the newest of a run's folder.
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lcl_train.checkpoint import write_text
 from lcl_train.encoder import load_encoder, random_encoder
 from lcl_train.evals import Eval, Scores
 from lcl_train.features import Folder, Subject
@@ -65,8 +66,8 @@ def evaluate(checkpoint: Path, data: Path, out: Path, evals: Sequence[Eval]) -> 
         "evals": results,
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (out / TABLE).write_text(_table(report), encoding="utf-8")
+    write_text(out / REPORT, json.dumps(report, indent=1) + "\n")
+    write_text(out / TABLE, _table(report))
     return report
 
 

@@ -53,8 +53,8 @@ def train(
         console: where people look; None: stderr.
 
     Returns:
-        `step`, `steps`, `is_finished`, `checkpoint`, `parameters`, the last `losses`, and the `rates` of this
-        process.
+        `step`, `steps`, `is_finished`, `checkpoint` (below `out`), `parameters`, the last `losses`, and the
+        `rates` of this process.
 
     Raises:
         RecipeError: settings that do not fit, or `never` where a run stands already.
@@ -72,11 +72,49 @@ def train(
             "step": run.step,
             "steps": run.steps,
             "is_finished": run.step >= run.steps,
-            "checkpoint": str(checkpoint.locate(out / CHECKPOINTS)),
+            "checkpoint": checkpoint.locate(out / CHECKPOINTS).relative_to(out).as_posix(),
             "parameters": _size(run.model),
             "losses": run.losses,
             "rates": report.rates(),
         }
+
+
+def check(settings: Train) -> None:
+    """Tell what of a run is wrong whatever its shards hold; no weight is made.
+
+    Raises:
+        RecipeError: no such preset, size, objective or device, or settings that do not fit one another.
+    """
+    find_device(settings.device)
+    find_objective(settings)
+    with torch.device("meta"):
+        LCLModel(settings.model_settings(1))
+
+
+def find_device(name: str) -> torch.device:
+    """The device that a setting names; `auto` is CUDA if there is one.
+
+    Raises:
+        RecipeError: it is not here, or nothing is called so.
+    """
+    has_cuda = torch.cuda.is_available()
+    try:
+        device = torch.device(("cuda" if has_cuda else "cpu") if name == "auto" else name)
+    except RuntimeError as error:
+        raise RecipeError(f"device {name}: no such device; give auto, cpu, cuda or cuda:1") from error
+    count = torch.cuda.device_count() if has_cuda else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise RecipeError(f"device {name}: this machine has {count} CUDA devices; give auto or cpu")
+    return device
+
+
+def find_objective(settings: Train) -> Objective:
+    """The objective that settings name.
+
+    Raises:
+        RecipeError: there is none, or it has no such settings.
+    """
+    return cast(Objective, build("lcl_train.objectives", settings.objective, Settings))
 
 
 class Run:
@@ -95,18 +133,13 @@ class Run:
             RecipeError: settings that do not fit one another or the shards.
         """
         self.settings, self.out = settings, out
-        self.device = torch.device(_device(settings.device))
+        self.device = find_device(settings.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.sizes = settings.model_settings(shards.special_tokens.vocab_size)
         torch.manual_seed(settings.seed)
         self.model = LCLModel(self.sizes).to(self.device)
-        if settings.pack.row_tokens > self.sizes.language.context:
-            raise RecipeError(
-                f"pack.row_tokens {settings.pack.row_tokens}: at most model.language.context, "
-                f"{self.sizes.language.context}"
-            )
-        self.objective = cast(Objective, build("lcl_train.objectives", settings.objective, Settings))
+        self.objective = find_objective(settings)
         self.optimizer = build_optimizer(self.model, settings.optimizer)
         image_size = self.sizes.vision.image_size
         fitting = Fitting(
@@ -134,7 +167,7 @@ class Run:
             self.loader.load_state_dict(state.loader)
             self.step = state.step
         self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / SETTINGS).write_text(self.settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        checkpoint.write_text(self.out / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
 
     def advance(self, batch: Batch) -> dict[str, Tensor]:
         """One optimiser step; what can be told of it stays on the device, so that nobody waits for it."""
@@ -236,12 +269,6 @@ def _sigterm() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _size(module: nn.Module) -> int:

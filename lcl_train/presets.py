@@ -32,8 +32,8 @@ class LanguageSettings(Settings):
 class ModelSettings(Settings):
     """All that decides the shapes of a model."""
 
-    vision: VisionSettings = VisionSettings()
-    language: LanguageSettings = LanguageSettings()
+    vision: VisionSettings = Field(VisionSettings(), description="the encoder, which is kept")
+    language: LanguageSettings = Field(LanguageSettings(), description="the model above it, thrown away")
 
     def with_vocabulary(self, vocab_size: int) -> "ModelSettings":
         """The same model for the vocabulary of a set of shards."""

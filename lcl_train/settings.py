@@ -40,8 +40,8 @@ class Train(Settings):
     epochs: float = Field(1.0, gt=0, description="passes over the shards, where `steps` is None")
     rows: int = Field(8, gt=0, description="packed rows of a batch; the contrast is among all its images")
     min_images: int = Field(1, ge=0, description="documents with fewer pictures are left out; 1 as the paper")
-    pack: PackSettings = PackSettings()
-    optimizer: OptimizerSettings = OptimizerSettings()
+    pack: PackSettings = Field(PackSettings(), description="budgets of a row")
+    optimizer: OptimizerSettings = Field(OptimizerSettings(), description="AdamW and its schedule")
     seed: int = Field(0, ge=0, description="of the weights, the order, the crops and the placement of images")
     workers: int = Field(2, gt=0, description="threads that decode and pack; the batches do not depend on it")
     save_every_steps: int = Field(1000, gt=0, description="steps from one checkpoint to the next")
@@ -64,10 +64,15 @@ class Train(Settings):
         """The sizes of the model for the vocabulary of some shards.
 
         Raises:
-            RecipeError: no such preset, or `model` names a size that there is not.
+            RecipeError: no such preset, `model` names a size that there is not, or a row is too long for it.
         """
         if self.preset not in PRESETS:
             near = difflib.get_close_matches(self.preset, PRESETS, n=3) or list(PRESETS)
             raise RecipeError(f"preset {self.preset}: no such preset; did you mean {', '.join(near)}?")
         sizes = laid_over(PRESETS[self.preset].model_dump(), self.model)
-        return settle(ModelSettings, sizes, "model").with_vocabulary(vocab_size)
+        model = settle(ModelSettings, sizes, "model")
+        if self.pack.row_tokens > (context := model.language.context):
+            raise RecipeError(
+                f"pack.row_tokens {self.pack.row_tokens}: at most model.language.context, {context}"
+            )
+        return model.with_vocabulary(vocab_size)

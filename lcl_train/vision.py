@@ -55,7 +55,7 @@ def _create(settings: VisionSettings, sizes: dict[str, int]) -> Any:
             img_size=settings.image_size,
             **sizes,
         )
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise RecipeError(
             f"vision.name {settings.name!r}: {error}; take a plain ViT of timm.list_models('vit_*')"
         ) from error

@@ -15,9 +15,10 @@ from lcl_data.download import Download
 from lcl_data.filters import Filter
 from lcl_data.ingest import Ingest
 from lcl_data.shard import Shard
+from lcl_data.tokenizer import load
 from schemas.errors import RecipeError
 from schemas.members import build
-from schemas.overrides import laid_over, nested, settle
+from schemas.overrides import laid_over, nested, one_line, settle
 from schemas.recipe import EvalSection, Recipe, Settings, TokenizerSection
 
 T = TypeVar("T", bound=Settings)
@@ -51,8 +52,16 @@ def members(package: str, entries: Sequence[Any], kind: type[T]) -> list[T]:
     Raises:
         RecipeError: an entry names no member, or settings it does not have.
     """
-    parsed = [yaml.safe_load(entry) if isinstance(entry, str) else entry for entry in entries]
-    return [build(package, entry, kind) for entry in parsed]
+    return [build(package, _parsed(entry), kind) for entry in entries]
+
+
+def _parsed(entry: Any) -> Any:
+    try:
+        return yaml.safe_load(entry) if isinstance(entry, str) else entry
+    except yaml.YAMLError as error:
+        raise RecipeError(
+            f"{entry}: not YAML ({one_line(error)}); write name, or 'name: {{a: b}}'"
+        ) from error
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -78,7 +87,7 @@ def read(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from error
+        raise RecipeError(f"{path}: not YAML: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of sections such as ingest, download, filters")
     return settle(Recipe, laid_over(content, nested(settings)))
@@ -96,7 +105,7 @@ def plan(recipe: Recipe) -> Plan:
         raise RecipeError(
             "ingest.src: say which file or folder is read, for example --set ingest.src=downloads/mmc4"
         )
-    return Plan(
+    road = Plan(
         name=recipe.name,
         work=Path(recipe.work or f"runs/{recipe.name}"),
         src=Path(src),
@@ -109,6 +118,21 @@ def plan(recipe: Recipe) -> Plan:
         train=None if recipe.train is None else {"seed": recipe.seed, **recipe.train},
         eval=recipe.eval,
     )
+    _check(road)
+    return road
+
+
+def _check(road: Plan) -> None:
+    """What no section can tell alone."""
+    road.ingest.member("ingest.source")
+    if road.train is not None and road.shard is None:
+        raise RecipeError("train: needs the section shard, which writes what it reads; or --set train=null")
+    if road.shard is None:
+        return
+    if road.download is None or road.filters is None:
+        raise RecipeError("shard: needs the sections download and filters, which attach the pictures")
+    if road.tokenizer is None:
+        load(road.shard.tokenizer)
 
 
 def _section(kind: type[T], section: dict[str, Any] | None, place: str) -> T | None:

@@ -19,7 +19,6 @@ from pipelines import training
 from pipelines.console import Console, ledger_rows
 from pipelines.recipes import Plan, plan, read
 from pipelines.vocabulary import train_tokenizer
-from schemas.errors import RecipeError
 from schemas.manifest import Count, Manifest
 
 Walked = tuple[Manifest, float]  # a stage, and the seconds it took
@@ -67,8 +66,7 @@ def data_stages(road: Plan, engine: Engine) -> Iterator[Manifest]:
         yield deduplicate(docs, work / "deduplicated", road.rules, engine)
         docs = work / "deduplicated"
     if road.shard is not None:
-        if images is None or road.filters is None:
-            raise RecipeError("shard: needs the sections download and filters, which attach the pictures")
+        assert images is not None  # a plan with shard has download
         yield shard(docs, images, work / "shards", _with_tokenizer(road, docs), engine)
 
 

@@ -62,19 +62,19 @@ def check(section: Json, evals: EvalSection | None) -> None:
     """Tell before any work what would stop the training or the evals after it.
 
     Raises:
-        RecipeError: torch is missing, a setting is wrong, or the labelled pictures are not there.
+        RecipeError: torch, the device or the labelled pictures are missing, or a setting is wrong.
     """
     _need_torch()
     from lcl_train.evals import Eval
+    from lcl_train.features import Folder
+    from lcl_train.loop import check as check_run
     from lcl_train.settings import Train
     from pipelines.recipes import members
 
-    settle(Train, section, "train")
-    if evals is None:
-        return
-    members("lcl_train.evals", evals.use, Eval)
-    if not (Path(evals.data) / "train").is_dir():
-        raise RecipeError(f"eval.data: {evals.data} has no folder train/<class>; name a folder of classes")
+    check_run(settle(Train, section, "train"))
+    if evals is not None:
+        members("lcl_train.evals", evals.use, Eval)
+        Folder(Path(evals.data))
 
 
 def _need_torch() -> None:

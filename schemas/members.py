@@ -7,11 +7,11 @@ and an import is paid only by who uses it. A third party's member is `package.mo
 import difflib
 import importlib
 import pkgutil
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from schemas.errors import RecipeError
 from schemas.overrides import settle
-from schemas.recipe import Member, Settings
+from schemas.recipe import Settings, check_member
 
 T = TypeVar("T", bound=Settings)
 
@@ -51,17 +51,24 @@ def find(package: str, name: str, kind: type[T]) -> type[T]:
     return found
 
 
-def build(package: str, member: Member, kind: type[T]) -> T:
+def build(package: str, member: Any, kind: type[T], place: str = "") -> T:
     """The member a recipe entry describes: `same_url`, or `{text_length: {min_words: 10}}`.
 
+    Args:
+        package: folder of the members.
+        member: the entry, of whatever form it came in.
+        kind: what the member must be.
+        place: where its settings stand, for messages; the member's name if empty.
+
     Raises:
-        RecipeError: unknown name, or settings that its class refuses.
+        RecipeError: not an entry, unknown name, or settings that its class refuses.
     """
-    entry = {member: None} if isinstance(member, str) else member
-    if len(entry) != 1:
-        raise RecipeError(f"{package}: one name per list entry, found {', '.join(entry) or 'none'}")
-    ((name, settings),) = entry.items()
-    return settle(find(package, name, kind), settings or {}, name)
+    try:
+        entry = check_member(member)
+    except ValueError as error:
+        raise RecipeError(f"{package}: {error}") from error
+    ((name, settings),) = ({entry: None} if isinstance(entry, str) else entry).items()
+    return settle(find(package, name, kind), settings or {}, place or name)
 
 
 def key(member: Settings) -> str:

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ValidationError
 from schemas.errors import RecipeError
 
 T = TypeVar("T", bound=BaseModel)
+_LISTS = {"list_type", "tuple_type", "set_type"}
+_MAPPINGS = {"dict_type", "model_type", "model_attributes_type"}
+_MAPPING_WANTED = "settings are a mapping, such as {name: value}"
 
 
 def nested(pairs: Iterable[str]) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def nested(pairs: Iterable[str]) -> dict[str, Any]:
         try:
             leaf: Any = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise RecipeError(f"--set {pair}: the value is not YAML ({error})") from error
+            raise RecipeError(f"--set {pair}: the value is not YAML ({one_line(error)})") from error
         for name in reversed(path.split(".")):
             leaf = {name: leaf}
         values = laid_over(values, leaf)
@@ -43,17 +46,19 @@ def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
-def settle(kind: type[T], values: Mapping[str, Any], place: str = "") -> T:
+def settle(kind: type[T], values: Any, place: str = "") -> T:
     """Validate settings.
 
     Args:
         kind: the settings class.
-        values: what the recipe and the command line say.
+        values: what the recipe and the command line say: a mapping.
         place: where they stand in the recipe, for the message.
 
     Raises:
         RecipeError: naming every wrong setting, with the nearest names for a misspelt one.
     """
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"{place}: {_MAPPING_WANTED} (found {values!r})")
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
@@ -64,10 +69,27 @@ def settle(kind: type[T], values: Mapping[str, Any], place: str = "") -> T:
 def _line(kind: type[BaseModel], place: str, error: dict[str, Any]) -> str:
     path = ".".join(str(part) for part in (place, *error["loc"]) if part != "")
     if error["type"] != "extra_forbidden":
-        return f"{path}: {error['msg']} (found {error['input']!r})"
+        return f"{path}: {_told(error)}" if path else _told(error)
     known = _fields(kind, error["loc"][:-1])
     near = difflib.get_close_matches(str(error["loc"][-1]), known, n=3) or known
     return f"{path}: no such setting; did you mean {', '.join(near)}?"
+
+
+def _told(error: dict[str, Any]) -> str:
+    """What is wrong with a value: our own validators name it themselves, pydantic's words need it added."""
+    kind, found = error["type"], error["input"]
+    if kind == "value_error":
+        return str(error["msg"]).removeprefix("Value error, ")
+    if kind in _LISTS:
+        return f"write a list: [{found}]"
+    if kind in _MAPPINGS:
+        return f"{_MAPPING_WANTED} (found {found!r})"
+    return f"{error['msg']} (found {found!r})"
+
+
+def one_line(error: Exception) -> str:
+    """A library's message of several lines in one."""
+    return " ".join(str(error).split())
 
 
 def _fields(kind: Any, path: tuple[Any, ...]) -> list[str]:

@@ -5,12 +5,33 @@ Settings live with the code that reads them; this room only says which sections 
 to know nobody. A section that is absent is a stage that does not run.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Section = dict[str, Any]
-Member = str | dict[str, Section | None]  # `same_url`, or `text_length: {min_words: 10}`
+
+
+def check_member(entry: Any) -> Any:
+    """A list entry that names a member, as it came.
+
+    Raises:
+        ValueError: it is neither `name` nor `{name: {setting: value}}`.
+    """
+    if isinstance(entry, str):
+        return entry
+    if not isinstance(entry, dict):
+        raise ValueError(f"write a name, or name: {{setting: value}} (found {entry!r})")
+    if len(entry) != 1:
+        raise ValueError(f"one name per list entry, found {', '.join(map(str, entry)) or 'none'}")
+    ((name, settings),) = entry.items()
+    if not (isinstance(name, str) and isinstance(settings, dict | None)):
+        raise ValueError(f"write {name}: {{setting: value}}, with settings by name (found {settings!r})")
+    return entry
+
+
+# `same_url`, or `text_length: {min_words: 10}`
+Member = Annotated[str | dict[str, Section | None], BeforeValidator(check_member)]
 
 
 class Settings(BaseModel):
@@ -37,7 +58,7 @@ class Recipe(Settings):
 
     name: str = Field(description="name of the corpus or experiment; part of no digest")
     work: str = Field("", description="folder of all stages; runs/<name> if empty")
-    seed: int = Field(0, description="seed of everything random in all stages")
+    seed: int = Field(0, description="of the trainer; the data stages draw nothing by lot")
     ingest: Section | None = Field(None, description="format, src and the source's own settings")
     download: Section | None = Field(None, description="settings of `lcl download`")
     filters: list[Member] | None = Field(None, description="filters, in the order in which they cut")
