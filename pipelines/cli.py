@@ -1,7 +1,8 @@
 """The `lcl` command: each command parses, calls one function and shows what it returned.
 
 Everything heavy is imported inside the command that needs it, so that `lcl --help` answers at once.
-Exit codes: 0 done; 1 done, but some shards failed (named; the rest is complete); 2 wrong usage or recipe.
+Exit codes: 0 done; 1 not whole: shards failed (named; the rest is complete) or the training was stopped;
+2 wrong usage or recipe.
 """
 
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.options import Documents, Images, Json, Members, Out, Set, Workers
+from pipelines import options
 from schemas.errors import CheckpointError, LclError, RecipeError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # it would eat [brackets]
     help="""From dumps of interleaved image-text documents to a pre-trained vision encoder.
 
     The road: ingest, download, filter, dedupe, shard, train, eval. Every stage reads folders and fills one:
@@ -29,7 +31,7 @@ app = typer.Typer(
 
     First time here? `lcl demo` walks the whole road in about three minutes, offline.""",
 )
-tokenizer = typer.Typer(no_args_is_help=True, help="Train a tokenizer on your own documents.")
+tokenizer = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a tokenizer on documents.")
 app.add_typer(tokenizer, name="tokenizer")
 
 
@@ -37,10 +39,10 @@ app.add_typer(tokenizer, name="tokenizer")
 def ingest(
     format: Annotated[str, typer.Argument(help="Of the source: mmc4 or obelics.")],
     src: Annotated[Path, typer.Argument(help="File or folder of the dump, as it was published.")],
-    out: Out,
-    workers: Workers = 0,
-    settings: Set = [],  # noqa: B006 - typer copies it
-    as_json: Json = False,
+    out: options.Out,
+    workers: options.Workers = 0,
+    settings: options.Set = [],  # noqa: B006 - typer copies it
+    as_json: options.Json = False,
 ) -> None:
     """Turn a source dump into documents. Nothing upstream is lost; what cannot be read is counted and named.
 
@@ -57,16 +59,14 @@ def ingest(
 
 @app.command()
 def download(
-    docs: Documents,
-    out: Out,
-    retry_failed: Annotated[
-        bool, typer.Option(help="Fetch again only what failed and may yet succeed.")
-    ] = False,
+    docs: options.Documents,
+    out: options.Out,
+    retry_failed: options.Retry = False,
     backend: Annotated[str, typer.Option(help="lcl, or img2dataset (needs the extra of that name).")] = "lcl",
     allow_private: Annotated[bool, typer.Option(help="Permit private and loopback addresses.")] = False,
-    workers: Workers = 0,
-    settings: Set = [],  # noqa: B006
-    as_json: Json = False,
+    workers: options.Workers = 0,
+    settings: options.Set = [],  # noqa: B006
+    as_json: options.Json = False,
 ) -> None:
     """Fetch the pictures of documents into an image store (img2dataset's layout). Every distinct URL once.
 
@@ -87,12 +87,12 @@ def download(
 
 @app.command("filter")
 def filter_(
-    docs: Documents,
-    out: Out,
-    use: Members = [],  # noqa: B006
-    images: Images = None,
-    workers: Workers = 0,
-    as_json: Json = False,
+    docs: options.Documents,
+    out: options.Out,
+    use: options.Filters = [],  # noqa: B006
+    images: options.Images = None,
+    workers: options.Workers = 0,
+    as_json: options.Json = False,
 ) -> None:
     """Cut documents and pictures by filters, in the order given; --images attaches what the store measured.
 
@@ -109,11 +109,11 @@ def filter_(
 
 @app.command()
 def dedupe(
-    docs: Documents,
-    out: Out,
-    use: Members = ["exact_document", "same_url", "same_image_bytes"],  # noqa: B006
-    workers: Workers = 0,
-    as_json: Json = False,
+    docs: options.Documents,
+    out: options.Out,
+    use: options.Rules = ["exact_document", "same_url", "same_image_bytes"],  # noqa: B006
+    workers: options.Workers = 0,
+    as_json: options.Json = False,
 ) -> None:
     """Drop copies over the whole corpus, rule by rule; every decision is written down as a table.
 
@@ -130,12 +130,12 @@ def dedupe(
 
 @app.command()
 def shard(
-    docs: Documents,
-    images: Annotated[Path, typer.Argument(help="Image store: OUT of `lcl download`.")],
-    out: Out,
-    workers: Workers = 0,
-    settings: Set = [],  # noqa: B006
-    as_json: Json = False,
+    docs: options.Documents,
+    images: options.Store,
+    out: options.Out,
+    workers: options.Workers = 0,
+    settings: options.Set = [],  # noqa: B006
+    as_json: options.Json = False,
 ) -> None:
     """Tokenize documents and write training shards (Arrow and/or WebDataset), one token per picture.
 
@@ -151,31 +151,30 @@ def shard(
 
 @tokenizer.command("train")
 def tokenizer_train(
-    docs: Documents,
-    out: Out,
+    docs: options.Documents,
+    out: options.Out,
     vocab_size: Annotated[int, typer.Option(help="Tokens of text; the special ones come on top.")] = 32768,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Train a byte-level BPE tokenizer on the text of documents.
 
     Example: lcl tokenizer train work/deduplicated work/tokenizer --vocab-size 16384
     """
     from pipelines.vocabulary import train_tokenizer
+    from schemas.overrides import settle
     from schemas.recipe import TokenizerSection
 
     console, _ = _start(1, as_json)
-    path = train_tokenizer(docs, out, TokenizerSection(vocab_size=vocab_size))
+    path = train_tokenizer(docs, out, settle(TokenizerSection, {"vocab_size": vocab_size}))
     console.say(f"wrote {path}; use it with `lcl shard ... --set tokenizer={path}`")
     console.result({"tokenizer": str(path)})
 
 
 @app.command()
 def inspect(
-    path: Annotated[
-        Path, typer.Argument(help="Any folder of ours: documents, store, shards, run, or a work folder.")
-    ],
-    id: Annotated[str, typer.Option("--id", help="Show this one document in reading order.")] = "",
-    as_json: Json = False,
+    path: options.Folder,
+    id: options.Id = "",
+    as_json: options.Json = False,
 ) -> None:
     """Show what is in a folder: counts, columns, ledger; or one document in reading order.
 
@@ -190,10 +189,13 @@ def inspect(
 @app.command()
 def verify(
     path: Annotated[Path, typer.Argument(help="A stage folder, or a folder of stage folders.")],
-    workers: Workers = 0,
-    as_json: Json = False,
+    workers: options.Workers = 0,
+    as_json: options.Json = False,
 ) -> None:
-    """Prove that nothing was lost: schema, checksums, read = kept + rejected in and between stages."""
+    """Prove that nothing was lost: schema, checksums, read = kept + rejected in and between stages.
+
+    Example: lcl verify work
+    """
     from lcl_data.verify import verify as run
     from pipelines.inspection import show_report
 
@@ -206,12 +208,12 @@ def verify(
 @app.command()
 def train(
     shards: Annotated[Path, typer.Argument(help="Training shards: OUT of `lcl shard`.")],
-    out: Out,
+    out: options.Out,
     preset: Annotated[str, typer.Option(help="nano, tiny, small, base or base32.")] = "nano",
     objective: Annotated[str, typer.Option(help="What is optimised; lcl is the paper's.")] = "lcl",
     resume: Annotated[str, typer.Option(help="auto, never, or a checkpoint folder.")] = "auto",
-    settings: Set = [],  # noqa: B006
-    as_json: Json = False,
+    settings: options.Set = [],  # noqa: B006
+    as_json: options.Json = False,
 ) -> None:
     """Pre-train a vision encoder on shards. Killed, the same command resumes at the last checkpoint.
 
@@ -221,18 +223,18 @@ def train(
 
     console, _ = _start(1, as_json)
     section = {"preset": preset, "objective": objective}
-    console.result(run(shards, out, section, settings, resume, console))
+    summary = run(shards, out, section, settings, resume, console)
+    console.result(summary)
+    raise typer.Exit(0 if summary["is_finished"] else 1)
 
 
 @app.command("eval")
 def eval_(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a run, or one checkpoint in it.")],
-    data: Annotated[
-        Path, typer.Argument(help="Folder of classes: train/<class>/*.jpg and val/<class>/*.jpg.")
-    ],
-    out: Out,
-    use: Members = ["knn", "linear_probe"],  # noqa: B006
-    as_json: Json = False,
+    data: options.Labelled,
+    out: options.Out,
+    use: options.Evals = ["knn", "linear_probe"],  # noqa: B006
+    as_json: options.Json = False,
 ) -> None:
     """Probe a frozen encoder, always beside the same network at random initialisation.
 
@@ -248,12 +250,10 @@ def eval_(
 
 @app.command()
 def run(
-    recipe: Annotated[
-        Path, typer.Argument(help="A YAML recipe, or the name of one of ours: mmc4, obelics, demo.")
-    ],
-    workers: Workers = 0,
-    settings: Set = [],  # noqa: B006
-    as_json: Json = False,
+    recipe: options.RecipeName,
+    workers: options.Workers = 0,
+    settings: options.Set = [],  # noqa: B006
+    as_json: options.Json = False,
 ) -> None:
     """Walk the whole road of a recipe; stages whose settings and inputs have not changed are skipped.
 
@@ -268,10 +268,13 @@ def run(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for everything the demo makes.")] = Path("demo"),
-    workers: Workers = 0,
-    as_json: Json = False,
+    workers: options.Workers = 0,
+    as_json: options.Json = False,
 ) -> None:
-    """The whole road in about three minutes on two cores, offline, on a corpus the demo draws itself."""
+    """The whole road in about three minutes on two cores, offline, on a corpus the demo draws itself.
+
+    Example: lcl demo demo --workers 2
+    """
     from pipelines.demo import demo as run
 
     console, engine = _start(workers, as_json)
@@ -292,12 +295,6 @@ def main() -> None:
     """Run the command line; say what LCL knows to be wrong in one line and the right exit code."""
     try:
         app()
-    except (RecipeError, CheckpointError) as error:
-        _fail(error, 2)
     except (LclError, OSError) as error:
-        _fail(error, 1)
-
-
-def _fail(error: Exception, code: int) -> None:
-    sys.stderr.write(f"lcl: {error}\n")
-    sys.exit(code)
+        sys.stderr.write(f"lcl: {error}\n")
+        sys.exit(2 if isinstance(error, RecipeError | CheckpointError) else 1)

@@ -46,25 +46,35 @@ class Console:
         self.rich.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Print a table for a person; columns after the first are set right."""
+        """Print a table for a person, brackets as they are; columns after the first are set right."""
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=title, title_justify="left")
+        table = Table(title=Text(title), title_justify="left")
         for index, name in enumerate(header):
-            table.add_column(name, justify="right" if index else "left", overflow="fold")
+            table.add_column(Text(name), justify="right" if index else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(_cell(value) for value in row))
+            table.add_row(*(Text(_cell(value)) for value in row))
         self.rich.print(table)
+
+    def ledger(self, manifest: Manifest) -> None:
+        """Show what a stage read, kept and rejected, and its notes."""
+        self.stop()
+        counts = {kind: count for kind, count in manifest.ledger if isinstance(count, Count) and count.read}
+        if counts:
+            self.table(manifest.stage, ("", "read", "kept", "rejected"), _ledger_rows(counts))
+        for note in manifest.notes:
+            self.say(f"note: {note}")
+
+    def failures(self, failed: dict[str, str]) -> None:
+        """Name what failed, and why."""
+        for name, error in failed.items():
+            self.say(f"FAILED {name}: {error}")
 
     def manifest(self, manifest: Manifest) -> int:
         """Show a finished stage; returns the exit code, 1 where units failed."""
-        self.stop()
-        counts = {kind: count for kind, count in manifest.ledger if isinstance(count, Count) and count.read}
-        self.table(manifest.stage, ("", "read", "kept", "rejected"), ledger_rows(counts))
-        for note in manifest.notes:
-            self.say(f"note: {note}")
-        for name, error in manifest.failed.items():
-            self.say(f"FAILED {name}: {error}")
+        self.ledger(manifest)
+        self.failures(manifest.failed)
         self.result(manifest.model_dump(exclude={"shards", "settings", "inputs"}, exclude_none=True))
         return 1 if manifest.failed else 0
 
@@ -105,7 +115,7 @@ class Console:
         self._bars.update(self._tasks[stage], completed=done, total=total)
 
 
-def ledger_rows(counts: dict[str, Count]) -> list[tuple[object, ...]]:
+def _ledger_rows(counts: dict[str, Count]) -> list[tuple[object, ...]]:
     """A ledger as table rows: one per kind, and one per reason below it."""
     rows: list[tuple[object, ...]] = []
     for kind, count in counts.items():

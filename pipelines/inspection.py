@@ -1,47 +1,71 @@
 """What is in any of our folders: counts, columns and ledger as tables, or one document in reading order."""
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
+import pyarrow as pa
+import tokenizers
 
-from lcl_data.shards import Sequence, Shards
+from lcl_data.draft import REJECTS_FOLDER, has_size
+from lcl_data.shards import Shards
+from lcl_data.stage import DOCUMENTS_FROM
 from lcl_data.verify import Report
-from pipelines.console import Console, ledger_rows
-from schemas.documents import Document, Image, from_row
-from schemas.errors import LclError, RecipeError
+from pipelines import training
+from pipelines.console import Console
+from pipelines.reading import show_one
+from pipelines.tables import store_tables
+from pipelines.vocabulary import TOKENIZER
+from schemas.errors import RecipeError, ShardError
 from schemas.images import SUCCESS
-from schemas.manifest import MANIFEST, Count, Manifest, read_manifest
+from schemas.manifest import MANIFEST, Manifest, read_manifest
+from schemas.overrides import one_line
 from schemas.sequences import SEQUENCES
 
-METRICS = "metrics.jsonl"
+METRICS, CHECKPOINTS, EVAL = "metrics.jsonl", "checkpoints", "eval.json"
+Json = dict[str, Any]
 
 
 def inspect(path: Path, id: str, console: Console) -> None:
-    """Show a stage folder, an image store, shards, a run, or a folder of such.
+    """Show a stage folder, an image store, shards, a run, evals, or a folder of such.
 
     Args:
         path: the folder.
-        id: show only the document whose id begins so.
+        id: show only the document whose id begins so; of a store, the key or URL.
         console: where to show it.
 
     Raises:
-        RecipeError: the folder is none of ours, or has no such document.
+        RecipeError: the folder is none of ours, or has nothing of that id.
+        ShardError: a file of it is missing or torn.
     """
-    if id:
-        console.result(_show_document(path, id, console))
-    elif (path / METRICS).exists():
-        console.result(_show_run(path, console))
-    elif (path / MANIFEST).exists():
-        console.result(_show_stage(path, console))
-    elif any(path.glob("*.parquet")):
-        console.result(_show_store(path, console))
-    elif stages := sorted(found.parent for found in path.glob(f"*/{MANIFEST}")):
-        console.result(_show_work(stages, console))
-    else:
-        raise RecipeError(f"{path}: no stage folder, image store, shards or run; name a folder lcl wrote")
+    with _told_in_a_line(path):
+        console.result(show_one(path, id, console) if id else _show(path, console))
+
+
+def _show(path: Path, console: Console) -> Json:
+    if (path / METRICS).exists():
+        return _show_run(path, console)
+    if (path / MANIFEST).exists() or (path / REJECTS_FOLDER).is_dir():
+        return _show_stage(path, console)
+    if store_tables(path):
+        return _show_store(path, console)
+    if stages := sorted(found.parent for found in path.glob(f"*/{MANIFEST}")):
+        return _show_work(stages, console)
+    raise RecipeError(f"{path}: no stage folder, image store, shards or run; name a folder lcl wrote")
+
+
+@contextmanager
+def _told_in_a_line(path: Path) -> Iterator[None]:
+    """What libraries say of a torn file, with the remedy."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pa.ArrowInvalid, OSError) as error:
+        raise ShardError(
+            f"{path}: a file is missing or torn ({one_line(error)}); `lcl verify {path}` names it"
+        ) from error
 
 
 def show_report(report: Report, console: Console) -> None:
@@ -56,7 +80,7 @@ def show_report(report: Report, console: Console) -> None:
     console.result(report.model_dump(exclude_none=True))
 
 
-def _show_work(stages: list[Path], console: Console) -> dict[str, Any]:
+def _show_work(stages: list[Path], console: Console) -> Json:
     rows = []
     for folder in stages:
         manifest = read_manifest(folder)
@@ -68,30 +92,41 @@ def _show_work(stages: list[Path], console: Console) -> dict[str, Any]:
     return {"stages": [dict(zip(header, row, strict=True)) for row in rows]}
 
 
-def _show_stage(path: Path, console: Console) -> dict[str, Any]:
+def _show_stage(path: Path, console: Console) -> Json:
     manifest = read_manifest(path)
-    counts = {kind: count for kind, count in manifest.ledger if isinstance(count, Count) and count.read}
-    if counts:
-        console.table(f"{manifest.stage}: ledger", ("", "read", "kept", "rejected"), ledger_rows(counts))
+    for shard in manifest.shards:
+        if not has_size(path / shard.name, shard.nbytes):
+            raise ShardError(f"{path / shard.name}: missing or torn; run `{manifest.stage}` again")
+    console.ledger(manifest)
     details = _details(path, manifest, console)
-    for note in manifest.notes:
-        console.say(f"note: {note}")
-    for name, error in manifest.failed.items():
-        console.say(f"FAILED {name}: {error}")
+    console.failures(manifest.failed)
     return {"stage": manifest.stage, "ledger": manifest.ledger.model_dump(exclude_none=True), **details}
 
 
-def _details(path: Path, manifest: Manifest, console: Console) -> dict[str, Any]:
-    if manifest.stage == "shard":
-        return _show_shards(path, console)
-    if manifest.stage == "download":
-        return _show_store(path, console)
-    if any(shard.name.endswith(".parquet") for shard in manifest.shards):
-        return _show_documents(path, console)
-    return {}
+def _details(path: Path, manifest: Manifest, console: Console) -> Json:
+    shows = {
+        **dict.fromkeys(DOCUMENTS_FROM, _show_documents),
+        "download": _show_store,
+        "shard": _show_shards,
+        "tokenizer": _show_tokenizer,
+        "eval": _show_eval,
+    }
+    return shows[manifest.stage](path, console) if manifest.stage in shows else {}
 
 
-def _show_documents(path: Path, console: Console) -> dict[str, Any]:
+def _show_tokenizer(path: Path, console: Console) -> Json:
+    size = tokenizers.Tokenizer.from_file(str(path / TOKENIZER)).get_vocab_size()
+    console.say(f"{path / TOKENIZER}: {size:,} tokens, special ones included")
+    return {"vocabulary": size}
+
+
+def _show_eval(path: Path, console: Console) -> Json:
+    report: Json = json.loads((path / EVAL).read_bytes())
+    training.show(report, console)
+    return report
+
+
+def _show_documents(path: Path, console: Console) -> Json:
     """Counts of a documents folder; polars reads only the columns it needs, a batch at a time."""
     frame = pl.scan_parquet(path / "*.parquet")
     items = frame.select("id", "items").explode("items").unnest("items")
@@ -107,8 +142,8 @@ def _show_documents(path: Path, console: Console) -> dict[str, Any]:
     return total
 
 
-def _show_store(path: Path, console: Console) -> dict[str, Any]:
-    frame = pl.scan_parquet(path / "*.parquet")
+def _show_store(path: Path, console: Console) -> Json:
+    frame = pl.scan_parquet(store_tables(path))
     names = frame.collect_schema().names()
     reason = "reason" if "reason" in names else "error_message"
     rows = frame.group_by("status", reason).len().sort("len", descending=True).collect().rows()
@@ -123,7 +158,7 @@ def _show_store(path: Path, console: Console) -> dict[str, Any]:
     }
 
 
-def _show_shards(path: Path, console: Console) -> dict[str, Any]:
+def _show_shards(path: Path, console: Console) -> Json:
     shards = Shards(path)
     total = {
         "sequences": len(shards),
@@ -137,73 +172,23 @@ def _show_shards(path: Path, console: Console) -> dict[str, Any]:
     return total
 
 
-def _show_run(path: Path, console: Console) -> dict[str, Any]:
-    metrics = pl.read_ndjson(path / METRICS)
-    last = metrics.tail(1).to_dicts()[0] if len(metrics) else {}
-    console.table(f"{path.name}: step {last.get('step', 0)}", ("metric", "last"), list(last.items()))
-    checkpoints = sorted(found.name for found in path.iterdir() if found.is_dir())
+def _show_run(path: Path, console: Console) -> Json:
+    last = _last(path / METRICS)
+    if last:
+        console.table(f"{path.name}: step {last['step']}", ("metric", "last"), list(last.items()))
+    else:
+        console.say(f"{path.name}: no step logged yet")
+    checkpoints = sorted(found.name for found in (path / CHECKPOINTS).glob("step-*"))
     console.say(f"checkpoints: {', '.join(checkpoints) or 'none yet'}")
     return {"metrics": last, "checkpoints": checkpoints}
 
 
-def _show_document(path: Path, id: str, console: Console) -> dict[str, Any]:
-    if read_manifest(path).stage == "shard":
-        return _show_sequence(path, id, console)
-    document = next(_documents(path, id), None)
-    if document is None:
-        raise RecipeError(f"{path}: no document whose id begins with '{id}'; see `lcl inspect {path}`")
-    console.say(f"{document.id}  {document.source}  {document.url or ''}")
-    for number, item in enumerate(document.items):
-        console.say(f"[{number}] {_image_line(item) if isinstance(item, Image) else item.text}")
-    return {"id": document.id, "url": document.url, "items": len(document.items)}
-
-
-def _documents(path: Path, id: str) -> Iterator[Document]:
-    for file in sorted(path.glob("*.parquet")):
-        for batch in pq.ParquetFile(file).iter_batches(columns=["id"], batch_size=65536):
-            if any(value.startswith(id) for value in batch.column("id").to_pylist()):
-                rows = pl.scan_parquet(file).filter(pl.col("id").str.starts_with(id)).collect()
-                yield from map(from_row, rows.to_dicts())
-
-
-def _image_line(image: Image) -> str:
-    facts = {"alt": image.alt, "anchor": image.anchor, "similarity": image.similarity, "key": image.key}
-    sides = f"{image.width}x{image.height} " if image.width else ""
-    told = " ".join(f"{name}={value!r}" for name, value in facts.items() if value is not None)
-    return f"<image {sides}{image.url} {told}>"
-
-
-def _show_sequence(path: Path, id: str, console: Console) -> dict[str, Any]:
-    shards = Shards(path)
-    row = next((row for row in shards if row.id.startswith(id)), None)
-    if row is None:
-        raise RecipeError(f"{path}: no sequence whose id begins with '{id}'; see `lcl inspect {path}`")
-    console.say(
-        f"{row.id}  {row.source}  {row.url or ''}  {len(row.tokens)} tokens, {len(row.images)} images"
-    )
-    for line in _reading_order(path, row, shards.special_tokens.image):
-        console.say(line)
-    return {"id": row.id, "url": row.url, "tokens": len(row.tokens), "images": len(row.images)}
-
-
-def _reading_order(path: Path, row: Sequence, image: int) -> Iterator[str]:
-    """The text between the pictures, decoded by the tokenizer beside the shards, and a line per picture."""
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
-    except Exception as error:  # tokenizers raises bare exceptions
-        raise LclError(f"{path / 'tokenizer.json'}: {error}; run `lcl shard` again") from error
-    run: list[int] = []
-    number = 0
-    for token in [*row.tokens.tolist(), image]:
-        if token != image:
-            run.append(token)
+def _last(metrics: Path) -> Json:
+    """The last whole line; a kill may have torn the very last."""
+    for line in reversed(metrics.read_text(encoding="utf-8").splitlines()):
+        try:
+            values: Json = json.loads(line)
+        except ValueError:
             continue
-        if run:
-            yield tokenizer.decode(run, skip_special_tokens=False)
-            run = []
-        if number < len(row.images):
-            size, key = len(row.images[number]), row.image_keys[number]
-            yield f"<image {number}: {size:,} bytes, {key[:12]}, belongs to {row.anchors[number]}>"
-            number += 1
+        return values
+    return {}

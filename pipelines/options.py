@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, told once."""
+"""Arguments and options of the commands, told once."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +13,36 @@ Images = Annotated[Path | None, typer.Option("--images", help="Image store: OUT 
 Workers = Annotated[int, typer.Option("--workers", "-w", help="Processes; 0 means one per core.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout at the end.")]
 Set = Annotated[
-    list[str], typer.Option("--set", help="A setting, as name.of.setting=value; may be repeated.")
-]
-Members = Annotated[
     list[str],
-    typer.Option("--use", "-u", help="A member and its settings, as name or 'name: {a: b}'; repeat."),
+    typer.Option(
+        "--set", help="A setting, as name.of.setting=value; repeat. Their names: schemas/json/recipe.json."
+    ),
 ]
+Store = Annotated[Path, typer.Argument(help="Image store: OUT of `lcl download`.")]
+Retry = Annotated[bool, typer.Option(help="Fetch again only what failed and may yet succeed.")]
+Folder = Annotated[Path, typer.Argument(help="Any folder of ours: a stage's, a run's, a work folder.")]
+Id = Annotated[
+    str,
+    typer.Option("--id", help="Show what begins so: a document in reading order; of a store, a key or URL."),
+]
+Labelled = Annotated[
+    Path, typer.Argument(help="Folder of classes: train/<class>/*.jpg and val/<class>/*.jpg.")
+]
+RecipeName = Annotated[
+    Path, typer.Argument(help="A YAML recipe, or the name of one of ours: mmc4, obelics, demo.")
+]
+_USE = "As name or 'name: {setting: value}'; repeat. Settings: schemas/json/recipe.json. Members:"
+# The names are told here and not looked up, so that help imports no engine; a test compares.
+Filters = Annotated[
+    list[str],
+    typer.Option(
+        "--use",
+        "-u",
+        help=f"{_USE} image_aspect, image_bytes, image_count, image_size, similarity, text_length, "
+        "url_words.",
+    ),
+]
+Rules = Annotated[
+    list[str], typer.Option("--use", "-u", help=f"{_USE} exact_document, same_image_bytes, same_url.")
+]
+Evals = Annotated[list[str], typer.Option("--use", "-u", help=f"{_USE} knn, linear_probe.")]

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,48 +13,13 @@ import pytest
 from lcl_data.engine import Engine
 from lcl_data.verify import verify
 from pipelines.console import Console
-from pipelines.corpus import Truth, draw_corpus
-from pipelines.host import serve
+from pipelines.corpus import Truth
 from pipelines.road import walk
 from schemas.errors import RecipeError
 from schemas.manifest import Ledger, read_manifest
+from tests.pipelines.small import settings, tiny
 
 STAGES = ("documents", "images", "filtered", "deduplicated", "tokenizer", "shards")
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Truth]]:
-    root = tmp_path_factory.mktemp("corpus")
-    with serve(root / "www") as url:
-        truth = draw_corpus(root, url, documents=150, workers=1, probe={"train": 40, "val": 20})
-        yield root, truth
-
-
-def settings(root: Path, work: Path, *more: str) -> list[str]:
-    wide = "[url_words, {similarity: {min: 0.24}}, {image_size: {min_side_px: 64}}, {image_aspect: {max: 2}}]"
-    return [
-        f"work={work}",
-        f"ingest.src={root / 'mmc4' / 'data'}",
-        "download.fetch.allow_private=true",
-        f"filters={wide}",
-        "tokenizer.vocab_size=400",
-        *more,
-    ]
-
-
-def tiny(root: Path) -> list[str]:
-    model = (
-        "train.model={vision: {layers: 1, width: 32, heads: 1}, language: {layers: 1, width: 32, heads: 1}}"
-    )
-    return [model, "train.steps=2", "train.rows=2", f"eval={{data: {root / 'scenes'}, use: [knn]}}"]
-
-
-@pytest.fixture(scope="module")
-def walked(corpus: tuple[Path, Truth], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root, _ = corpus
-    work = tmp_path_factory.mktemp("work") / "whole"
-    assert walk("demo", settings(root, work, *tiny(root)), Engine(), Console()) == 1  # one file is torn
-    return work
 
 
 def tree(work: Path) -> dict[str, bytes]:
