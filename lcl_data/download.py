@@ -48,19 +48,15 @@ _EFFORT = frozenset(
 
 
 class Download(Settings):
-    """How the image store is filled.
+    """How the image store is filled."""
 
-    Attributes:
-        fetch: from the network.
-        picture: as stored.
-        images_per_shard: URLs per shard (10,000: img2dataset's own).
-        backend: lcl, or img2dataset's fetcher and resizer (an extra; cannot refuse private addresses).
-    """
-
-    fetch: Fetch = Fetch()
-    picture: Picture = Picture()
-    images_per_shard: int = Field(10_000, ge=10)
-    backend: Literal["lcl", "img2dataset"] = "lcl"
+    fetch: Fetch = Field(Fetch(), description="how URLs are fetched from the network")
+    picture: Picture = Field(Picture(), description="how pictures are stored")
+    images_per_shard: int = Field(10_000, ge=10, description="URLs per shard (10,000: img2dataset's own)")
+    backend: Literal["lcl", "img2dataset"] = Field(
+        "lcl",
+        description="lcl, or img2dataset's fetcher and resizer (an extra; cannot refuse private addresses)",
+    )
 
     @property
     def key_digits(self) -> int:

@@ -52,7 +52,9 @@ class Shard(Settings):
 
     name: str = Field("interleaved-sequences", description="of the dataset, for its card")
     tokenizer: str = Field("clip", description="`clip`, or the path of a tokenizer.json")
-    containers: tuple[Container, ...] = Field(("arrow", "webdataset"), min_length=1)
+    containers: tuple[Container, ...] = Field(
+        ("arrow", "webdataset"), min_length=1, description="file formats; the rows are the same in all"
+    )
     max_tokens: int = Field(2048, description="slots of a row; a longer document goes on in further rows")
     image_slots: int = Field(66, gt=0, description="slots a picture takes of it: visual tokens + 2")
 

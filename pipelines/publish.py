@@ -95,11 +95,17 @@ def _recipe() -> Json:
     sections: dict[str, type[Settings]] = {"ingest": Ingest, "download": Download, "shard": Shard}
     sections["train"] = _train()
     for name, kind in sections.items():
-        schema["properties"][name] = _inlined(kind, definitions)
+        told = schema["properties"][name]["description"]
+        schema["properties"][name] = {**_inlined(kind, definitions), "description": told}
     src = {"type": "string", "description": "file or folder of the dump"}
     schema["properties"]["ingest"]["properties"]["src"] = src
-    schema["properties"]["filters"] = _members("lcl_data.filters", Filter, definitions)
-    schema["properties"]["dedupe"] = _members("lcl_data.dedupe", Rule, definitions)
+    lists = {"filters": _members("lcl_data.filters", Filter, definitions)}
+    lists["dedupe"] = _members("lcl_data.dedupe", Rule, definitions)
+    for name, entries in lists.items():
+        schema["properties"][name] = {
+            **entries,
+            "description": schema["properties"][name]["description"],
+        }
     return schema
 
 
