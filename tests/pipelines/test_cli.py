@@ -1,20 +1,27 @@
 """The command line starts without the heavy libraries, teaches, and exits with the right code."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from schemas.members import names
+from tests.pipelines.small import tiny
 
 HEAVY = ("torch", "polars", "ray", "pyarrow", "numpy", "PIL", "aiohttp", "tokenizers", "timm")
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["ingest", "--help"], ["train", "--help"], ["run", "--help"]]
+    "command", [["--help"], ["ingest", "--help"], ["filter", "--help"], ["train", "--help"]]
 )
 def test_help_imports_nothing_heavy(command: list[str]) -> None:
     code = (
@@ -28,10 +35,23 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
     assert "Usage: lcl" in done.stdout
 
 
-def test_every_command_has_an_example_or_a_story() -> None:
+def test_every_command_has_an_example() -> None:
     for command in app.registered_commands:
         assert command.callback is not None
-        assert len(command.callback.__doc__ or "") > 60, command.callback.__name__
+        assert "Example: lcl " in (command.callback.__doc__ or ""), command.callback.__name__
+
+
+@pytest.mark.parametrize(
+    ("command", "package"),
+    [("filter", "lcl_data.filters"), ("dedupe", "lcl_data.dedupe"), ("eval", "lcl_train.evals")],
+)
+def test_help_lists_the_members(command: str, package: str) -> None:
+    shown = " ".join(CliRunner().invoke(app, [command, "--help"]).output.split())
+    assert f"Members: {', '.join(names(package))}." in shown
+
+
+def test_help_shows_brackets() -> None:
+    assert "'containers=[arrow]'" in CliRunner().invoke(app, ["shard", "--help"]).output
 
 
 def lcl(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -49,6 +69,9 @@ def lcl(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (("run", "nothing"), "mmc4, obelics"),
         (("run", "mmc4"), "ingest.src"),
         (("inspect", "."), "no stage folder"),
+        (("tokenizer", "train", "docs", "out", "--vocab-size", "10"), "vocab_size: Input should be greater"),
+        (("ingest", "mmc4", "src", "out", "--set", "source.foo=1"), "source.foo: no such setting"),
+        (("filter", "docs", "out", "-u", "text_length: 5"), "text_length: {setting: value}"),
     ],
 )
 def test_wrong_usage_is_told_before_any_work(arguments: tuple[str, ...], told: str, tmp_path: Path) -> None:
@@ -72,3 +95,55 @@ def test_json_is_one_object_on_stdout(tmp_path: Path) -> None:
 def test_runner_shows_the_story() -> None:
     shown = CliRunner().invoke(app, ["--help"])
     assert "lcl demo" in shown.output
+
+
+def result(*arguments: object) -> Any:
+    """The one object on stdout of a command with --json, run in this process."""
+    done = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def options_of(sets: list[str], section: str) -> list[str]:
+    """`--set` options of a command from those of a recipe."""
+    mine = [each.removeprefix(f"{section}.") for each in sets if each.startswith(f"{section}.")]
+    return [part for each in mine for part in ("--set", each)]
+
+
+def test_every_command_prints_one_object(corpus: tuple[Path, object], walked: Path, tmp_path: Path) -> None:
+    docs, images = walked / "documents", walked / "images"
+    for name in ("", "images", "filtered", "shards", "run", "tokenizer", "eval"):
+        assert result("inspect", walked / name)
+    assert result("verify", walked)["problems"] == []
+    assert result("filter", docs, tmp_path / "f", "--images", images, "-u", "similarity: {min: 0.3}")[
+        "ledger"
+    ]
+    assert result("dedupe", tmp_path / "f", tmp_path / "d")["ledger"]
+    learnt = result("tokenizer", "train", tmp_path / "d", tmp_path / "t", "--vocab-size", 300)["tokenizer"]
+    shards = tmp_path / "s"
+    assert result("shard", tmp_path / "d", images, shards, "--set", f"tokenizer={learnt}")["ledger"]
+    trained = result("train", shards, tmp_path / "run", *options_of(tiny(corpus[0]), "train"))
+    assert trained["checkpoint"] == "checkpoints/step-00000002"
+    assert result("eval", tmp_path / "run", corpus[0] / "scenes", tmp_path / "e", "-u", "knn")["evals"]
+
+
+def test_a_stopped_training_is_exit_code_1_and_goes_on(
+    corpus: tuple[Path, object], walked: Path, tmp_path: Path
+) -> None:
+    tiny_steps = [*options_of(tiny(corpus[0]), "train"), "--set", "log_every=1", "--set"]
+    command = ["train", str(walked / "shards"), str(tmp_path / "run"), *tiny_steps]
+    metrics = tmp_path / "run" / "metrics.jsonl"
+
+    def stop() -> None:
+        while not (metrics.exists() and metrics.read_text()):  # by then it listens to the signal
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    killer = threading.Thread(target=stop, daemon=True)
+    killer.start()
+    stopped = CliRunner().invoke(app, [*command, "steps=1000000", "--json"])
+    killer.join()
+    summary = json.loads(stopped.stdout)
+    assert (stopped.exit_code, summary["is_finished"]) == (1, False)
+    assert "the same command goes on" in stopped.stderr
+    assert result(*command, f"steps={summary['step'] + 1}")["step"] == summary["step"] + 1

@@ -61,7 +61,8 @@ def test_the_law_holds_over_all_stages(walked: Path) -> None:
 def test_a_second_walk_writes_nothing(corpus: tuple[Path, Truth], walked: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in walked.rglob("*.arrow")}
     told = {path: path.stat().st_mtime_ns for path in (walked / "run").rglob("*") if path.is_file()}
-    walk("demo", settings(corpus[0], walked, *tiny(corpus[0])), Engine(), Console())
+    again = settings(corpus[0], walked, *tiny(corpus[0]))
+    assert walk("demo", again, Engine(), Console(), excused=("ingest",)) == 0  # its torn file is known
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert {path: path.stat().st_mtime_ns for path in told} == told
 
