@@ -1,6 +1,8 @@
 """Model sizes, and the named ones: nano steps in milliseconds on a CPU, base is the paper's ViT-B/16."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from schemas.recipe import Settings
 
@@ -27,6 +29,12 @@ class LanguageSettings(Settings):
     heads: int = Field(12, gt=0, description="attention heads of a block, and of the attentive pooling")
     context: int = Field(2048, gt=0, description="number of positions, at least the tokens of a row")
     vocab_size: int = Field(49_412, gt=0, description="number of token ids, special ones included")
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width}: not a multiple of the {self.heads} heads; change either")
+        return self
 
 
 class ModelSettings(Settings):

@@ -31,6 +31,8 @@ def tell(work: Path, recipe: str, *wrong: str) -> str:
         ("train.preset=nono", "preset nono: no such preset; did you mean nano"),
         ("train.model.vision.widht=3", "model.vision.widht: no such setting; did you mean width"),
         ("train.model.vision.visual_tokens=3", "visual_tokens 3: give a square number"),
+        ("train.model.vision.heads=7", "dim should be divisible by num_heads"),
+        ("train.model.language.heads=7", "model.language: width 96: not a multiple of the 7 heads"),
         ("train.objective=foo", "no member 'foo'; did you mean lcl"),
         ("train.objective={lcl: {weigth: 2}}", "weigth: no such setting"),
         ("train.optimizer.lr=-1", "train.optimizer.lr: Input should be greater than 0 (found -1)"),
