@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lcl_data.frames import Frames, read_frames
+from lcl_data.shards import open_file
 from lcl_data.stage import Unit
 from schemas.errors import ShardError
 from schemas.images import IMAGES, SUCCESS
-from schemas.sequences import SEQUENCES
 from schemas.versions import check
 
 
@@ -85,16 +85,10 @@ def _images(path: Path) -> Contents:
 
 
 def _sequences(path: Path) -> Contents:
-    """Arrow shards: parts of a split document are told by the hyphen in their id."""
-    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-        check(reader.schema.metadata, SEQUENCES, path)
-        rows = documents = images = 0
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            rows += batch.num_rows
-            documents += batch.num_rows - int(pc.sum(pc.match_substring(batch["id"], "-")).as_py() or 0)
-            images += int(pc.sum(pc.list_value_length(batch["images"])).as_py() or 0)
-    return Contents(True, rows, documents, images)
+    """Training shards of either container: parts of a split document are told by the hyphen in their id."""
+    file = open_file(path)
+    documents = sum("-" not in file.read(row).id for row in range(file.rows))
+    return Contents(True, file.rows, documents, int(file.image_counts().sum()))
 
 
 _COUNTERS = {
@@ -103,4 +97,5 @@ _COUNTERS = {
     ("dedupe", ".parquet"): _documents,
     ("download", ".parquet"): _images,
     ("shard", ".arrow"): _sequences,
+    ("shard", ".tar"): _sequences,
 }

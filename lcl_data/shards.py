@@ -78,17 +78,20 @@ class Sequence:
     url: str | None = None
 
 
-class _File(Protocol):
+class File(Protocol):
     """One shard file: rows by number, and lengths without touching the pictures."""
 
     rows: int
     special_tokens: SpecialTokens | None  # None: the file is empty and cannot say
 
-    def read(self, row: int) -> Sequence: ...
+    def read(self, row: int) -> Sequence:
+        """Row `row` of the file."""
 
-    def lengths(self) -> Ints: ...
+    def lengths(self) -> Ints:
+        """Tokens of each row."""
 
-    def image_counts(self) -> Ints: ...
+    def image_counts(self) -> Ints:
+        """Pictures of each row."""
 
 
 class Shards:
@@ -118,7 +121,7 @@ class Shards:
         self.folders = [Path(folder) for folder in listed]
         self.paths = [path for folder in self.folders for path in shard_paths(folder, container)]
         self._container: Container | None = container
-        self._files: list[_File] = [_open(path) for path in self.paths]
+        self._files: list[File] = [open_file(path) for path in self.paths]
         self._starts = np.cumsum([0, *(file.rows for file in self._files)], dtype=np.int64)
         self.special_tokens = self._agreed_tokens()
 
@@ -137,11 +140,6 @@ class Shards:
 
     def __iter__(self) -> Iterator[Sequence]:
         yield from (file.read(row) for file in self._files for row in range(file.rows))
-
-    @property
-    def shard_rows(self) -> Ints:
-        """int64 [files]: rows of each file of `paths`."""
-        return np.diff(self._starts)
 
     @cached_property
     def lengths(self) -> Ints:
@@ -190,7 +188,8 @@ def special_tokens_of(metadata: dict[bytes, bytes], where: Path) -> SpecialToken
         raise ShardError(f"{where}: no readable '{TOKENS_KEY.decode()}' in its metadata: {error}") from error
 
 
-def _open(path: Path) -> _File:
+def open_file(path: Path) -> File:
+    """One shard file of either container; a ShardError if it is torn, foreign or newer."""
     return _ArrowFile(path) if path.suffix == SUFFIX["arrow"] else _TarFile(path)
 
 
@@ -292,9 +291,8 @@ def _members(path: Path) -> Iterator[tuple[str, slice]]:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 yield member.name, slice(member.offset_data, member.offset_data + member.size)
-            if (
-                path.stat().st_size < tar.offset + 2 * tarfile.BLOCKSIZE
-            ):  # tarfile takes a torn end for the end
+            # tarfile takes a torn end for the end
+            if path.stat().st_size < tar.offset + 2 * tarfile.BLOCKSIZE:
                 raise tarfile.ReadError("its end is missing")
     except (tarfile.TarError, OSError) as error:
         raise ShardError(f"{path}: not a whole tar ({error}); run `lcl shard` again") from error

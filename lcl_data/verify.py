@@ -167,11 +167,20 @@ def _check_stage(stage: _Stage, contents: list[Contents]) -> Iterator[Problem]:
         if not count.balances:
             said = f"read {count.read}, kept {count.kept}, rejected {sum(count.rejected.values())}"
             yield _problem(folder / MANIFEST, f"{kind}: the ledger does not balance: {said}", again)
-        held = [number for each in contents if (number := getattr(each, kind, None)) is not None]
         # Where a file is missing or torn, that is the problem: what it held cannot be counted.
-        if held and all(each.is_whole for each in contents) and sum(held) != count.kept:
-            yield _problem(folder, f"{kind}: the files hold {sum(held)}, the ledger kept {count.kept}", again)
+        held = _held(manifest, contents, kind) if all(each.is_whole for each in contents) else set()
+        for number in sorted(held - {count.kept}):
+            yield _problem(folder, f"{kind}: the files hold {number}, the ledger kept {count.kept}", again)
     yield from _check_rejects(stage)
+
+
+def _held(manifest: Manifest, contents: list[Contents], kind: str) -> set[int]:
+    """How many of a kind the files hold: one number, unless containers of the same rows differ."""
+    sums: Counter[str] = Counter()
+    for shard, each in zip(manifest.shards, contents, strict=True):
+        if (number := getattr(each, kind, None)) is not None:
+            sums[Path(shard.name).suffix] += number
+    return set(sums.values())
 
 
 def _check_rejects(stage: _Stage) -> Iterator[Problem]:

@@ -52,7 +52,6 @@ def two(tmp_path_factory):
 @pytest.mark.parametrize("container", ["arrow", "webdataset"])
 def test_rows_of_several_folders_in_order(two, container):
     shards = Shards(two, container)
-    assert shards.shard_rows.tolist() == [600, 0, 3, 5]
     assert len(shards) == 608
     assert [item.id for item in shards][-8:] == ["id0", "id1", "id2", "id0", "id1", "id2", "id3", "id4"]
     counts = [(n % 97, n % 4) for n in range(600)] + [(n, 1) for n in (*range(3), *range(5))]

@@ -12,11 +12,14 @@ from lcl_data.deduplicate import deduplicate
 from lcl_data.engine import Engine
 from lcl_data.filter import filter_documents
 from lcl_data.filters.url_words import UrlWords
+from lcl_data.shard import Shard, shard
 from lcl_data.stage import Stage, Unit
+from lcl_data.tokenizer import train
 from lcl_data.verify import verify
 from schemas.documents import DOCUMENTS, Image, to_table
 from schemas.images import IMAGES
 from tests.lcl_data.corpus import document, write_documents
+from tests.lcl_data.sharding import make_corpus
 
 
 @pytest.fixture
@@ -184,6 +187,37 @@ def test_a_store_keeps_the_references_to_what_it_has(tmp_path):
         folder = tmp_path / f"{kept}"
         Stage("download", folder, {}, ()).run(fill, [Unit(0, "0")], Engine())
         assert [problem.what for problem in verify(folder).problems] == problems
+
+
+@pytest.mark.parametrize("containers", [("webdataset",), ("arrow",), ("arrow", "webdataset")])
+def test_training_shards_are_counted_in_every_container_once(tmp_path, containers):
+    docs, images = make_corpus(tmp_path, words=60)
+    train(["the quick brown fox"], 300, tmp_path / "tokenizer.json")
+    settings = Shard(
+        tokenizer=str(tmp_path / "tokenizer.json"), containers=containers, max_tokens=32, image_slots=4
+    )
+    ledger = shard(docs, images, tmp_path / "shards", settings, Engine()).ledger
+    assert verify(tmp_path / "shards").problems == []
+
+    def claim(manifest):
+        for kind in ("documents", "images"):
+            manifest["ledger"][kind]["read"] += 1
+            manifest["ledger"][kind]["kept"] += 1
+
+    rewrite(tmp_path / "shards", claim)
+    assert [problem.what for problem in verify(tmp_path / "shards").problems] == [
+        f"{kind}: the files hold {kept}, the ledger kept {kept + 1}"
+        for kind, kept in (("documents", ledger.documents.kept), ("images", ledger.images.kept))
+    ]
+
+
+def test_a_tar_of_other_rows_than_the_ledger_says(tmp_path):
+    docs, images = make_corpus(tmp_path, shards=1)
+    train(["the quick brown fox"], 300, tmp_path / "tokenizer.json")
+    settings = Shard(tokenizer=str(tmp_path / "tokenizer.json"), containers=("webdataset",))
+    shard(docs, images, tmp_path / "shards", settings, Engine())
+    rewrite(tmp_path / "shards", lambda manifest: manifest["shards"][0].update(rows=99))
+    assert "rows, its manifest says 99" in found(tmp_path, "shards/00000.tar")
 
 
 def test_nothing_there(tmp_path):
