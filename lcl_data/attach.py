@@ -35,7 +35,12 @@ _SOURCES = {
     "sha256": "sha256",
     "phash": "phash",
 }
-_FACTS = [pl.col(source).alias(f"store_{name}") for name, source in _SOURCES.items()]
+# img2dataset does not say how long the original was: there the stored picture's length stands in for it.
+_STAND_INS = {"nbytes": "nbytes"}
+_FACTS = [
+    pl.coalesce(source, _STAND_INS.get(name, source)).alias(f"store_{name}")
+    for name, source in _SOURCES.items()
+]
 _TYPES = {
     **{"key": pl.UInt64, "check": pl.UInt64, "document": pl.UInt64, "item": pl.Int32, "failure": pl.String},
     **{"store_key": pl.String, "store_width": pl.Int32, "store_height": pl.Int32, "store_nbytes": pl.Int64},
@@ -110,7 +115,9 @@ def _tried(path: Path) -> pl.DataFrame:
     """A row per URL of a table of the store."""
     try:
         check(pq.read_schema(path).metadata, IMAGES, path)
-        table = pl.read_parquet(path, columns=["url", "status", "reason", *_SOURCES.values()])
+        table = pl.read_parquet(
+            path, columns=["url", "status", "reason", *_SOURCES.values(), *_STAND_INS.values()]
+        )
     except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
         raise ShardError(f"{path}: torn ({error}); run `lcl download` again") from error
     failure = pl.when(pl.col("status") != SUCCESS).then(pl.coalesce("reason", "status"))

@@ -36,7 +36,8 @@ class Image:
         similarity: score of the pair (picture, anchored text) given by the source, on CLIP's scale 0..1.
         width: pixels of the original picture.
         height: pixels of the original picture.
-        nbytes: bytes of the original file.
+        nbytes: bytes of the original file; of the stored one where that is not known, as in a folder that
+            img2dataset made.
         format: jpeg, png, webp, gif, ... of the original file.
         is_animated: the original holds several frames; the first one is kept.
         sha256: hex digest of the stored bytes.

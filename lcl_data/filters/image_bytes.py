@@ -9,7 +9,7 @@ from lcl_data.filters import Filter
 
 
 class ImageBytes(Filter):
-    """Bytes of the original file.
+    """Bytes of the original file; of the stored one where the store does not tell (img2dataset's).
 
     The default minimum is COYO's (5 KB); no published pipeline states a maximum, so there is none by default.
     """

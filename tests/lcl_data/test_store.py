@@ -20,6 +20,7 @@ from lcl_data.download import Download, download
 from lcl_data.engine import Engine
 from lcl_data.fetch import Fetch
 from lcl_data.filter import filter_documents
+from lcl_data.filters.image_bytes import ImageBytes
 from lcl_data.shard import Shard, shard
 from lcl_data.tokenizer import train
 from schemas.errors import RecipeError, ShardError
@@ -104,6 +105,16 @@ def test_a_folder_img2dataset_made_goes_through_filter_and_shard_as_it_is(tmp_pa
         stored += [content for _, content in store.members(path)]
     assert sorted(stored) == sorted([picture(0), picture(1)])
     assert before.items() <= contents(folder).items()
+
+
+def test_the_stored_bytes_stand_in_where_img2dataset_does_not_know_the_originals(tmp_path):
+    folder = img2datasets_folder(tmp_path / "theirs")
+    docs = write_docs(tmp_path / "docs", ["http://a.example/1.jpg", "http://a.example/2.jpg"])
+    sizes = sorted(len(picture(seed)) for seed in range(2))
+    least = ImageBytes(min=sizes[1])
+    kept = filter_documents(docs, tmp_path / "kept", (least,), Engine(1), images=folder)
+    assert sizes[0] < sizes[1]
+    assert kept.ledger.images.kept == 1 and kept.ledger.images.rejected == {"image_bytes:too_few": 1}
 
 
 def test_a_folder_img2dataset_made_is_not_downloaded_over(tmp_path):
