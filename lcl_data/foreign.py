@@ -4,7 +4,6 @@ Its tars hold all pixels that are needed, so only facts are added: byte ranges, 
 """
 
 import hashlib
-import io
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -12,21 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from PIL import Image
 
 from lcl_data import files, store
 from lcl_data.draft import Draft, proof_of
 from lcl_data.engine import Engine
-from lcl_data.phash import phash
+from lcl_data.pictures import Picture, Refusal, stored_phash
 from lcl_data.spool import count
 from lcl_data.stage import Stage, Unit
 from lcl_data.store import Row
 from schemas.errors import RecipeError
-from schemas.images import FAILED_TO_DOWNLOAD, IMAGES, SUCCESS
+from schemas.images import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, IMAGES, SUCCESS
 from schemas.manifest import MANIFEST, Input, Ledger, Manifest
 
 _HTTP = re.compile(r"HTTP Error (\d{3})")
-_MEASURED = ("url", "key", "status", "error_message", "width", "height", "original_width", "original_height")
+_SIZES = ("width", "height", "original_width", "original_height")
+_MEASURED = ("url", "key", "status", "error_message", *_SIZES)
+_MAX_PIXELS = Picture().max_pixels  # theirs may be of any size
 
 
 def accept(images: Path, engine: Engine) -> list[str]:
@@ -115,9 +115,13 @@ def described(table: Path, tar: Path, references: dict[str, int]) -> list[Row]:
 
 
 def _facts(tar: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a row has more by its picture; a picture that cannot be decoded turns its row into a failure."""
     for member, content in store.members(tar):
-        with Image.open(io.BytesIO(content)) as image:
-            bits = phash(image)
+        bits = stored_phash(content, _MAX_PIXELS)
+        if isinstance(bits, Refusal):
+            failure = {"status": FAILED_TO_RESIZE, "reason": bits.reason, "error_message": bits.detail}
+            yield member.key, dict.fromkeys(_SIZES) | failure
+            continue
         digest = hashlib.sha256(content).hexdigest()
         yield member.key, {"offset": member.offset, "nbytes": member.nbytes, "sha256": digest, "phash": bits}
 

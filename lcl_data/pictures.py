@@ -8,9 +8,9 @@ would round once less, but costs 5 % more, because libjpeg-turbo converts while 
 import hashlib
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -20,6 +20,7 @@ from lcl_data.phash import phash
 from schemas.errors import ImageError
 from schemas.recipe import Settings
 
+_T = TypeVar("_T")
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _ANIMATED = (
@@ -106,12 +107,12 @@ class Refusal:
 
 def prepare(data: bytes, settings: Picture) -> Prepared | Refusal:
     """Verify, turn upright, reduce, encode and hash one picture; never raises, whatever the bytes."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about odd EXIF and palettes, and decodes
-            return _prepare(data, settings)
-    except ImageError as error:
-        return Refusal(error.reason, error.detail)
+    return _guarded(data, settings.max_pixels, lambda image: _normalise(image, data, settings))
+
+
+def stored_phash(data: bytes, max_pixels: int) -> int | Refusal:
+    """The perceptual hash of a picture that others stored, once decoded to its end; never raises either."""
+    return _guarded(data, max_pixels, phash)
 
 
 def prepare_all(batch: Sequence[bytes], settings: Picture) -> list[Prepared | Refusal]:
@@ -119,10 +120,19 @@ def prepare_all(batch: Sequence[bytes], settings: Picture) -> list[Prepared | Re
     return [prepare(data, settings) for data in batch]
 
 
-def _prepare(data: bytes, settings: Picture) -> Prepared:
-    image = _open(data, settings.max_pixels)
+def _guarded(data: bytes, max_pixels: int, work: Callable[[Image.Image], _T]) -> _T | Refusal:
+    """What `work` makes of an opened picture, or why there is nothing to be made of it."""
     try:
-        return _normalise(image, data, settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about odd EXIF and palettes, and decodes
+            return _tried(_open(data, max_pixels), work)
+    except ImageError as error:
+        return Refusal(error.reason, error.detail)
+
+
+def _tried(image: Image.Image, work: Callable[[Image.Image], _T]) -> _T:
+    try:
+        return work(image)
     except ImageError:
         raise
     except (

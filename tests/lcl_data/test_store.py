@@ -32,9 +32,17 @@ from tests.lcl_data.test_download import contents, picture, write_docs
 SETTINGS = Download(fetch=Fetch(allow_private=True, retries=0, timeout_s=5), images_per_shard=10)
 
 
-def img2datasets_folder(folder):
+def bomb():
+    """A small file of 81 million pixels."""
+    file = io.BytesIO()
+    Pixels.new("1", (9000, 9000)).save(file, "PNG")
+    return file.getvalue()
+
+
+def img2datasets_folder(folder, first=None):
     """A shard as img2dataset writes it: rows in order of completion, no contract in the metadata."""
     folder.mkdir()
+    pictures = [picture(0) if first is None else first, picture(1)]
     urls = [
         "http://a.example/1.jpg",
         "http://a.example/2.jpg",
@@ -50,8 +58,8 @@ def img2datasets_folder(folder):
     pq.write_table(pa.table(columns), folder / "00000.parquet")
     (folder / "00000_stats.json").write_text(json.dumps({"count": 4, "start_time": 1.5}))
     with tarfile.open(folder / "00000.tar", "w") as tar:
-        for seed, key in enumerate(keys[:2]):
-            for suffix, content in (("jpg", picture(seed)), ("json", b"{}"), ("txt", b"caption")):
+        for key, stored in zip(keys[:2], pictures, strict=True):
+            for suffix, content in (("jpg", stored), ("json", b"{}"), ("txt", b"caption")):
                 info = tarfile.TarInfo(f"{key}.{suffix}")
                 info.size, info.mtime = len(content), 12345
                 tar.addfile(info, io.BytesIO(content))
@@ -105,6 +113,29 @@ def test_a_folder_img2dataset_made_goes_through_filter_and_shard_as_it_is(tmp_pa
         stored += [content for _, content in store.members(path)]
     assert sorted(stored) == sorted([picture(0), picture(1)])
     assert before.items() <= contents(folder).items()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (picture(0)[:-200], "truncated"),
+        (b"<html>", "not_an_image"),
+        (b"", "empty"),
+        (bomb(), "too_many_pixels"),
+    ],
+)
+def test_a_picture_of_img2datasets_that_cannot_be_decoded_fails_alone(tmp_path, content, reason):
+    folder = img2datasets_folder(tmp_path / "theirs", content)
+    ledger = foreign.index(folder, Engine(1)).ledger.images
+    assert ledger.kept == 1 and ledger.balances
+    assert ledger.rejected == {"broken_image": 1, "http_404": 1, reason: 1}
+    found = {row["url"]: row for row in store.read_rows(folder, 0)}["http://a.example/1.jpg"]
+    assert (found["status"], found["reason"]) == ("failed_to_resize", reason)
+    assert found["error_message"] and found["offset"] is found["width"] is found["phash"] is None
+    assert store.read_pictures(folder, ["000000000", "000000002"]) == {"000000000": picture(1)}
+    docs = write_docs(tmp_path / "docs", ["http://a.example/1.jpg", "http://a.example/2.jpg"])
+    kept = filter_documents(docs, tmp_path / "kept", (), Engine(1), images=folder)
+    assert kept.ledger.images.rejected == {f"download:{reason}": 1}
 
 
 def test_the_stored_bytes_stand_in_where_img2dataset_does_not_know_the_originals(tmp_path):
