@@ -1,16 +1,14 @@
 """Weights of the reference implementation (OpenGVLab/LCL) under our names, for parity and to start from.
 
-Only names and shapes change; a file that would need a pickle to run code is refused.
+Only names and shapes change; the released PyTorch files are pickles and have to be converted first.
 """
 
 import re
 from collections.abc import Mapping
 from math import isqrt
 from pathlib import Path
-from pickle import UnpicklingError  # noqa: TID251 - what torch raises when it refuses a file
-from typing import Any
 
-import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -45,27 +43,25 @@ _NAMES = [  # applied in this order: first the place, then what is inside a bloc
     (r"\.c_fc\.", ".fc1."),
     (r"\.c_proj\.", ".fc2."),
 ]
+_CONVERT = (
+    "a PyTorch file is converted, on a machine you trust, by safetensors.torch.save_file("
+    "torch.load(FILE, 'cpu', weights_only=True)['state_dict'], 'FILE.safetensors')"
+)
 
 
 def read_reference(path: Path) -> dict[str, Tensor]:
     """The weights in a checkpoint of the reference implementation, under its names.
 
     Args:
-        path: a .safetensors file, or a PyTorch file that holds nothing but tensors and plain values.
+        path: a safetensors file of its state_dict.
 
     Raises:
-        CheckpointError: if the file is none of these or would run code when loaded.
+        CheckpointError: if it is none; a PyTorch file is not even opened as such, because it is a pickle.
     """
     try:
-        loaded: Any = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
-    except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
-        remedy = "convert its state_dict to safetensors on a machine you trust"
-        raise CheckpointError(
-            f"{path}: not loadable without running what is in it ({error}); {remedy}"
-        ) from error
-    state = loaded.get("state_dict", loaded)
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a safetensors file ({error}); {_CONVERT}") from error
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 

@@ -63,14 +63,10 @@ def reference_state(vision=128, width=64, layers=2):
     return {name: torch.randn(shape) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("kind", ["pt", "safetensors"])
-def test_a_released_checkpoint_is_imported(tmp_path, kind):
-    state, path = reference_state(), tmp_path / f"released.{kind}"
-    if kind == "pt":
-        named = {f"module.{name}": value for name, value in state.items()}
-        torch.save({"epoch": 32, "state_dict": named}, path)
-    else:
-        save_file(state, path)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_released_checkpoint_is_imported(tmp_path, prefix):
+    state, path = reference_state(), tmp_path / "released.safetensors"
+    save_file({f"{prefix}{name}": value for name, value in state.items()}, path)
     model = import_reference(read_reference(path))
     assert model.settings.vision.image_size == 16 and model.settings.language.vocab_size == 40
     assert model.settings.vision.heads == 2 and model.settings.language.heads == 1
@@ -84,12 +80,27 @@ class Harm:
         return (Path.touch, (Path("harm"),))
 
 
-def test_a_file_that_would_run_code_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["harm.pt", "harm.safetensors"])
+def test_a_file_that_would_run_code_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    torch.save({"state_dict": Harm()}, tmp_path / "harm.pt")
-    with pytest.raises(CheckpointError, match="convert its state_dict to safetensors"):
-        read_reference(tmp_path / "harm.pt")
+    torch.save({"state_dict": Harm()}, tmp_path / name)
+    with pytest.raises(CheckpointError, match="a PyTorch file is converted, on a machine you trust, by"):
+        read_reference(tmp_path / name)
     assert not (tmp_path / "harm").exists()
+
+
+def test_the_remedy_for_a_pytorch_file_works(tmp_path):
+    state = reference_state()
+    torch.save(
+        {"epoch": 32, "state_dict": {f"module.{name}": value for name, value in state.items()}},
+        tmp_path / "a.pt",
+    )
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        read_reference(tmp_path / "a.pt")
+    save_file(
+        torch.load(tmp_path / "a.pt", "cpu", weights_only=True)["state_dict"], tmp_path / "a.safetensors"
+    )
+    assert read_reference(tmp_path / "a.safetensors").keys() == state.keys()
 
 
 def test_other_weights_are_refused():
