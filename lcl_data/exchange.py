@@ -118,11 +118,6 @@ def hashes(values: Iterable[str]) -> NDArray[np.uint64]:
     return np.frombuffer(packed, dtype=">u8").astype(np.uint64).reshape(-1, 2)
 
 
-def number_documents(shard: int, rows: int) -> pl.Series:
-    """The corpus-wide numbers of a shard's documents: shard number << 32 | row."""
-    return pl.Series("document", np.arange(rows, dtype=np.uint64) + np.uint64(shard << 32))
-
-
 def _groups(units: Sequence[Unit]) -> list[_Group]:
     size = min(_GROUP_UNITS, max(1, len(units) // _GROUPS_WANTED))
     starts = range(0, len(units), size)

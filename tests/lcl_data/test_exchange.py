@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from lcl_data.engine import Engine
-from lcl_data.exchange import buckets_for, exchange, hashes, number_documents, remove, scratch
+from lcl_data.exchange import buckets_for, exchange, hashes, remove, scratch
 from lcl_data.stage import Unit
 from schemas.errors import ShardError
 
@@ -16,7 +16,7 @@ def words_of(unit):
     words = unit.payload.split()
     key, check = hashes(words).T
     frame = pl.DataFrame({"key": key, "check": check, "word": words}, schema_overrides={"word": pl.String})
-    return frame.with_columns(document=number_documents(unit.number, len(words)))
+    return frame.with_columns(document=pl.int_range(pl.len(), dtype=pl.UInt64) + (unit.number << 32))
 
 
 def count(rows):
