@@ -5,7 +5,6 @@ when all its URLs have an outcome, so a killed run loses the shards in hand and 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -16,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lcl_data import exchange, img2dataset, store
-from lcl_data.decoders import Decoders, Outcomes, decoders
+from lcl_data.decoders import Decoders, decoders
 from lcl_data.draft import Draft, proof_of
 from lcl_data.engine import Engine, Progress
 from lcl_data.fetch import Fetch, Fetched, fetch_all, is_transient
@@ -178,7 +177,7 @@ class _Filling:
         self._progress = progress
         self._places: dict[int, _Place] = {}  # of the URLs under way, by their number in this run
         self._batch: list[tuple[_Place, Fetched]] = []
-        self._sent: deque[tuple[list[tuple[_Place, Fetched]], asyncio.Task[Outcomes]]] = deque()
+        self._sent: set[asyncio.Task[None]] = set()  # batches that are being decoded
         self._finished: asyncio.Queue[Spool] = asyncio.Queue()
         self._waiting = 0  # URLs without an outcome
 
@@ -211,8 +210,7 @@ class _Filling:
                 if self._is_batch_full():
                     await self._send(pool)
         await self._send(pool)
-        while self._sent:
-            await self._receive()
+        await asyncio.gather(*self._sent)
 
     def _draw(self, todo: list[Unit]) -> Iterator[str]:
         """The URLs to fetch, shard after shard, drawn when there is room for them."""
@@ -259,15 +257,17 @@ class _Filling:
     async def _send(self, pool: Decoders) -> None:
         """Hand the batch to a decoding process, but let none queue up more than it needs to stay busy."""
         while len(self._sent) > 2 * pool.size:
-            await self._receive()
-        contents = [fetched.content or b"" for _, fetched in self._batch]
-        task = asyncio.create_task(pool.prepare(contents, self._settings.picture))
-        self._sent.append((self._batch, task))
+            done, self._sent = await asyncio.wait(self._sent, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        self._sent.add(asyncio.create_task(self._decode(pool, self._batch)))
         self._batch = []
 
-    async def _receive(self) -> None:
-        batch, future = self._sent.popleft()
-        for (place, fetched), outcome in zip(batch, await future, strict=True):
+    async def _decode(self, pool: Decoders, batch: list[tuple["_Place", Fetched]]) -> None:
+        """Settle a batch as soon as it is decoded: a slow host must not hold up what others have sent."""
+        contents = [fetched.content or b"" for _, fetched in batch]
+        outcomes = await pool.prepare(contents, self._settings.picture)
+        for (place, fetched), outcome in zip(batch, outcomes, strict=True):
             nbytes = len(fetched.content or b"")
             if isinstance(outcome, Prepared):
                 place.spool.store(place.index, outcome, fetched.http_status, nbytes)
