@@ -21,7 +21,7 @@ from lcl_data.stage import Stage, Unit
 from lcl_data.store import Row
 from schemas.errors import RecipeError
 from schemas.images import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, IMAGES, SUCCESS
-from schemas.manifest import MANIFEST, Input, Ledger, Manifest
+from schemas.manifest import Input, Ledger, Manifest
 
 _HTTP = re.compile(r"HTTP Error (\d{3})")
 _SIZES = ("width", "height", "original_width", "original_height")
@@ -89,12 +89,7 @@ def _write_manifest(stage: Stage, units: list[Unit]) -> Manifest:
         if proof := proof_of(stage.out, unit.number, stage.digest):
             ledger.add(proof.ledger)
             shards.extend(proof.shards)
-    manifest = Manifest(
-        stage=stage.name, digest=stage.digest, settings=stage.settings, inputs=list(stage.inputs),
-        shards=shards, ledger=ledger.sorted(),
-    )  # fmt: skip
-    files.write(stage.out / MANIFEST, manifest.model_dump_json(indent=1, exclude_none=True).encode() + b"\n")
-    return manifest
+    return stage.publish(shards, ledger)
 
 
 def described(table: Path, tar: Path, references: dict[str, int]) -> list[Row]:

@@ -6,7 +6,7 @@ unit whose file is torn fails alone and is named in the manifest.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from lcl_data.draft import REJECTS_FOLDER, Draft, Proof, digest_in, has_size, pr
 from lcl_data.engine import Engine
 from schemas.documents import DOCUMENTS
 from schemas.errors import RecipeError, ShardError
-from schemas.manifest import MANIFEST, Count, Input, Ledger, Manifest, read_manifest
+from schemas.manifest import MANIFEST, Count, Input, Ledger, Manifest, Shard, read_manifest
 from schemas.recipe import Settings
 from schemas.versions import check
 
@@ -174,15 +174,43 @@ class Stage:
             ledger.files = Count(read=len(units), kept=len(made))
             ledger.files.rejected = {"failed": len(failed)} if failed else {}
         _drop_leftovers(self.out, made)
+        return self.publish(
+            [shard for proof in made.values() for shard in proof.shards],
+            ledger,
+            failed,
+            [*notes, *(note for proof in made.values() for note in proof.notes)],
+        )
+
+    def seal(self, outputs: Sequence[Path]) -> Manifest:
+        """Write the manifest of a stage that counts nothing and has filled its folder with these files."""
+        shards = [
+            Shard(
+                name=path.relative_to(self.out).as_posix(),
+                rows=0,
+                nbytes=path.stat().st_size,
+                sha256=files.sha256(path),
+            )
+            for path in outputs
+        ]
+        return self.publish(shards, Ledger())
+
+    def publish(
+        self,
+        shards: Sequence[Shard],
+        ledger: Ledger,
+        failed: Mapping[str, str] | None = None,
+        notes: Sequence[str] = (),
+    ) -> Manifest:
+        """Write manifest.json, which says that the stage has run to its end."""
         manifest = Manifest(
             stage=self.name,
             digest=self.digest,
             settings=self.settings,
             inputs=list(self.inputs),
-            shards=[shard for proof in made.values() for shard in proof.shards],
+            shards=list(shards),
             ledger=ledger.sorted(),
-            failed=dict(sorted(failed.items())),
-            notes=[*notes, *(note for proof in made.values() for note in proof.notes)],
+            failed=dict(sorted((failed or {}).items())),
+            notes=list(notes),
         )
         files.write(self.out / MANIFEST, manifest.to_bytes())
         return manifest

@@ -12,7 +12,7 @@ from lcl_data import files
 from lcl_data.stage import Stage, input_of
 from pipelines.console import Console
 from schemas.errors import RecipeError
-from schemas.manifest import MANIFEST, Input, Ledger, Manifest, Shard
+from schemas.manifest import MANIFEST, Input
 from schemas.members import key
 from schemas.overrides import laid_over, nested, settle
 from schemas.recipe import EvalSection
@@ -54,7 +54,7 @@ def train(
     summary = run(shards, out, step, resume, console.rich)
     if summary["is_finished"]:
         files.write(out / SUMMARY, json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")
-        _finish(stage, sorted((out / "checkpoints").rglob("*.safetensors")))
+        stage.seal(sorted((out / "checkpoints").rglob("*.safetensors")))
     return _shown(summary, console)
 
 
@@ -83,28 +83,6 @@ def _need_torch() -> None:
     except ImportError as error:
         remedy = "pip install 'lcl[train]', or walk without it: --set train=null"
         raise RecipeError(f"training needs the extra 'train' ({error}); {remedy}") from error
-
-
-def _finish(stage: Stage, outputs: Sequence[Path]) -> None:
-    """Write the manifest that proves the stage done."""
-    shards = [
-        Shard(
-            name=path.relative_to(stage.out).as_posix(),
-            rows=0,
-            nbytes=path.stat().st_size,
-            sha256=files.sha256(path),
-        )
-        for path in outputs
-    ]
-    manifest = Manifest(
-        stage=stage.name,
-        digest=stage.digest,
-        settings=stage.settings,
-        inputs=list(stage.inputs),
-        shards=shards,
-        ledger=Ledger(),
-    )
-    files.write(stage.out / MANIFEST, manifest.to_bytes())
 
 
 def _summary(out: Path) -> Json:
@@ -148,7 +126,7 @@ def evaluate(checkpoint: Path, data: Path, out: Path, use: Sequence[Any]) -> Jso
         report: Json = json.loads((out / evaluation.REPORT).read_bytes())
     else:
         report = evaluation.evaluate(checkpoint, data, out, evals)
-        _finish(stage, [out / evaluation.REPORT, out / evaluation.TABLE])
+        stage.seal([out / evaluation.REPORT, out / evaluation.TABLE])
     return report
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from lcl_data import files, tokenizer
+from lcl_data import tokenizer
 from lcl_data.stage import DOCUMENTS_FROM, Stage, document_units, input_of, open_documents
-from schemas.manifest import MANIFEST, Ledger, Manifest, Shard
 from schemas.recipe import TokenizerSection
 
 TOKENIZER = "tokenizer.json"
@@ -33,20 +32,11 @@ def train_tokenizer(docs: Path, out: Path, settings: TokenizerSection) -> Path:
         leaves=(TOKENIZER,),
     )
     path = out / TOKENIZER
-    if stage.finished() and path.exists():
+    if stage.finished():
         return path
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.train(_texts(docs), settings.vocab_size, path)
-    shard = Shard(name=TOKENIZER, rows=0, nbytes=path.stat().st_size, sha256=files.sha256(path))
-    manifest = Manifest(
-        stage=stage.name,
-        digest=stage.digest,
-        settings=stage.settings,
-        inputs=list(stage.inputs),
-        shards=[shard],
-        ledger=Ledger(),
-    )
-    files.write(out / MANIFEST, manifest.to_bytes())
+    stage.seal([path])
     return path
 
 
