@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import polars as pl
@@ -13,9 +14,9 @@ from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of
 from lcl_data.filters import Filter
 from lcl_data.foreign import accept
-from lcl_data.frames import Frames, no_documents, read_frames, sound_units
+from lcl_data.frames import Frames, read_frames, sound_units
 from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, input_of, settings_of
-from schemas.errors import RecipeError
+from lcl_data.views import check, measured, view_of
 from schemas.manifest import Manifest, read_manifest
 from schemas.members import key
 
@@ -40,8 +41,7 @@ def filter_documents(
         RecipeError: a filter asks for a column that documents do not have.
         ShardError: there is no manifest in `docs`, or a table of the store is torn.
     """
-    for each in filters:
-        _try(each)
+    check(filters)
     notes = accept(images, engine) if images else []
     stores = [input_of("images", images, IMAGES_FROM)] if images else []
     units, torn = sound_units(docs)
@@ -62,16 +62,6 @@ def filter_documents(
     return manifest
 
 
-def _try(each: Filter) -> None:
-    """Run a filter over no documents at all: what is wrong with it shows before any work begins."""
-    try:
-        _view(no_documents(), each).select(each.reason())
-    except pl.exceptions.PolarsError as error:
-        raise RecipeError(
-            f"filter {key(each)}: its conditions do not fit the columns of {each.applies_to}s: {error}"
-        ) from error
-
-
 def _filter_shard(filters: tuple[Filter, ...], answers: list[Path] | None, unit: Unit, draft: Draft) -> None:
     counts_texts = any(each.applies_to == "text" for each in filters)
     facts = answers_of(answers, unit.number) if answers else None
@@ -79,8 +69,7 @@ def _filter_shard(filters: tuple[Filter, ...], answers: list[Path] | None, unit:
         for frames in read_frames(unit):
             _count_read(frames, draft, counts_texts)
             left = frames if facts is None else attached(frames, facts, draft)
-            for each in filters:
-                left = _cut(left, each, draft)
+            left = _cut(left, filters, draft)
             if counts_texts:
                 draft.count("texts").kept += left.texts.height
             writer.write(left.to_table(), left.images.height)
@@ -93,17 +82,19 @@ def _count_read(frames: Frames, draft: Draft, counts_texts: bool) -> None:
         draft.count("texts").read += frames.texts.height
 
 
-def _view(frames: Frames, each: Filter) -> pl.DataFrame:
-    """What a filter looks at."""
-    if each.applies_to == "document":
-        return frames.summary()
-    return frames.images if each.applies_to == "image" else frames.texts
+def _cut(frames: Frames, filters: Sequence[Filter], draft: Draft) -> Frames:
+    """What the filters leave, each seeing what those before it left."""
+    for kind, neighbours in groupby(filters, key=lambda each: each.applies_to):
+        # Neighbours of one kind share their view: dropping its rows changes no fact of the others.
+        view = view_of(frames, kind)
+        for each in neighbours:
+            judged = measured(view, [each]).with_columns(each.reason().alias("reason"))
+            frames = _drop(frames, each, judged.filter(pl.col("reason").is_not_null()), draft)
+            view = judged.filter(pl.col("reason").is_null()).drop("reason")
+    return frames
 
 
-def _cut(frames: Frames, each: Filter, draft: Draft) -> Frames:
-    judged = (
-        _view(frames, each).with_columns(each.reason().alias("reason")).filter(pl.col("reason").is_not_null())
-    )
+def _drop(frames: Frames, each: Filter, judged: pl.DataFrame, draft: Draft) -> Frames:
     if each.applies_to == "document":
         return frames.without_documents(judged.select("document", "id", "url", "reason"), draft)
     named = judged.join(frames.documents.select("document", "id"), on="document", maintain_order="left")

@@ -1,17 +1,20 @@
 """Filters: opinions about facts that stand in columns. One per file; a filter is its own settings.
 
 A filter answers with polars expressions, so that it cuts a thousand documents at once; what it needs to know
-was measured by an earlier stage or is plain in the text, and what was not measured is said to be so.
+was measured by an earlier stage or is measured by its facts, and what was not measured is said to be so.
 """
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 
 from schemas.members import key
 from schemas.recipe import Settings
 
+Kind = Literal["document", "image", "text"]
 UNMEASURED = "unmeasured"
 
 
@@ -29,7 +32,17 @@ class Filter(Settings):
     Filters cut in the order of the recipe; each sees what the earlier ones left.
     """
 
-    applies_to: ClassVar[Literal["document", "image", "text"]]
+    applies_to: ClassVar[Kind]
+
+    def facts(self) -> dict[str, pl.Expr]:
+        """Name -> expression of each column that the filter measures and its reasons refer to.
+
+        A fact speaks of its own row alone (no `over`, no aggregate of the column), and may build on facts
+        before it. Filters share a fact by giving it the same name and the same expression: it is then
+        measured once. So a setting that changes the number belongs into the name (`word_repetition_5`), a
+        threshold never does. What polars cannot express is made by `measure`.
+        """
+        return {}
 
     @abstractmethod
     def reasons(self) -> dict[str, pl.Expr]:
@@ -47,3 +60,21 @@ class Filter(Settings):
             pl.when(pl.any_horizontal(c.is_null() for c in conditions.values())).then(pl.lit(UNMEASURED)),
         )
         return pl.lit(f"{key(self)}:") + first
+
+
+@cache
+def measure(
+    function: Callable[..., pl.Series], dtype: pl.DataType | type[pl.DataType], *settings: Any
+) -> pl.Expr:
+    """A fact about `text` that polars cannot express: `function(text, *settings)` of a whole column.
+
+    Args:
+        function: of a module (no lambda); takes a String series, gives a series of equal length and `dtype`.
+        dtype: of the fact; a Struct holds several numbers made in one pass (`.struct.field(name)`).
+        settings: hashable. Equal arguments give one and the same expression, so that filters can share it.
+    """
+    return pl.col("text").map_batches(partial(_applied, function, settings), return_dtype=dtype)
+
+
+def _applied(function: Callable[..., pl.Series], settings: tuple[Any, ...], text: pl.Series) -> pl.Series:
+    return function(text, *settings)

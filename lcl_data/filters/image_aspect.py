@@ -17,9 +17,13 @@ class ImageAspect(Filter):
     applies_to: ClassVar[Literal["image"]] = "image"
     max: float = Field(2.0, ge=1, description="pictures with a greater ratio of sides are rejected")
 
-    def reasons(self) -> dict[str, pl.Expr]:
-        """too_long."""
+    def facts(self) -> dict[str, pl.Expr]:
+        """The fact aspect."""
         longer = pl.max_horizontal("width", "height")
         shorter = pl.min_horizontal("width", "height")
         known = pl.col("width").is_not_null() & pl.col("height").is_not_null()
-        return {"too_long": pl.when(known).then(longer > shorter * self.max)}
+        return {"aspect": pl.when(known).then(longer / shorter)}
+
+    def reasons(self) -> dict[str, pl.Expr]:
+        """too_long."""
+        return {"too_long": pl.col("aspect") > self.max}

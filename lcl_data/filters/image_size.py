@@ -19,9 +19,18 @@ class ImageSize(Filter):
     min_side_px: int = Field(150, ge=0, description="pictures whose shorter side is below this are rejected")
     max_side_px: int = Field(20_000, ge=1, description="pictures whose longer side is above it are rejected")
 
+    def facts(self) -> dict[str, pl.Expr]:
+        """shorter_side_px, longer_side_px; of one known side alone they are that side."""
+        sides = ("width", "height")
+        return {"shorter_side_px": pl.min_horizontal(sides), "longer_side_px": pl.max_horizontal(sides)}
+
     def reasons(self) -> dict[str, pl.Expr]:
         """too_small, too_large."""
-        sides = (pl.col("width"), pl.col("height"))
-        too_small = pl.any_horizontal(side < self.min_side_px for side in sides)
-        too_large = pl.any_horizontal(side > self.max_side_px for side in sides)
-        return {"too_small": too_small, "too_large": too_large}
+        too_small = pl.col("shorter_side_px") < self.min_side_px
+        too_large = pl.col("longer_side_px") > self.max_side_px
+        # One known side can condemn a picture, but not acquit it.
+        both = pl.col("width").is_not_null() & pl.col("height").is_not_null()
+        return {
+            "too_small": pl.when(too_small | both).then(too_small),
+            "too_large": pl.when(too_large | both).then(too_large),
+        }

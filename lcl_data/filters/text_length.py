@@ -18,7 +18,11 @@ class TextLength(Filter):
     min_words: int = Field(10, ge=0, description="documents with fewer words are rejected")
     max_words: int = Field(2000, ge=0, description="documents with more words are rejected")
 
+    def facts(self) -> dict[str, pl.Expr]:
+        """The fact words."""
+        return {"words": pl.col("text").str.count_matches(r"\S+")}
+
     def reasons(self) -> dict[str, pl.Expr]:
         """too_short, too_long."""
-        words = pl.col("text").str.count_matches(r"\S+")
+        words = pl.col("words")
         return {"too_short": words < self.min_words, "too_long": words > self.max_words}

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from lcl_data.engine import Engine
 from lcl_data.filter import filter_documents
-from lcl_data.filters import Filter
+from lcl_data.filters import Filter, measure
 from lcl_data.filters.image_count import ImageCount
 from lcl_data.filters.image_size import ImageSize
 from lcl_data.filters.similarity import Similarity
@@ -192,6 +192,65 @@ def test_a_filter_that_does_not_fit_is_told_before_any_work(tmp_path):
     docs = write_documents(tmp_path / "in", [[document(0, "a")]])
     with pytest.raises(RecipeError, match="beauty"):
         filter_documents(docs, tmp_path / "out", (Misfit(),), Engine())
+    assert not (tmp_path / "out").exists()
+
+
+MEASURED = []  # heights of the frames over which a fact was measured
+
+
+def length(text: pl.Series, _: int = 0) -> pl.Series:
+    MEASURED.append(text.len())
+    return text.str.len_chars()
+
+
+class Longer(Filter):
+    """Cuts on a fact that Python measures; another instance shares it."""
+
+    applies_to: ClassVar[Literal["document"]] = "document"
+    min: int = 0
+    unit: int = 0
+
+    def facts(self) -> dict[str, pl.Expr]:
+        return {"length": measure(length, pl.UInt32, self.unit), "double": pl.col("length") * 2}
+
+    def reasons(self) -> dict[str, pl.Expr]:
+        return {"short": pl.col("double") < 2 * self.min}
+
+
+class Shadow(Longer):
+    """Calls its fact as a column is called."""
+
+    def facts(self) -> dict[str, pl.Expr]:
+        return {"text": pl.lit(1)}
+
+
+def test_a_fact_is_measured_once_and_again_once_the_text_has_changed(tmp_path):
+    docs = [document(0, "a", "long text"), document(1, "ab"), document(2, "abc", "d")]
+    folder = write_documents(tmp_path / "in", [docs])
+    MEASURED.clear()
+    shared = filter_documents(folder, tmp_path / "shared", (Longer(min=3), Longer(min=6)), Engine())
+    assert [height for height in MEASURED if height] == [3]
+    assert shared.ledger.documents.rejected == {f"{members.key(Longer())}:short": 2}
+    MEASURED.clear()
+    cuts = (Longer(min=3), LongTexts(), Longer(min=4))
+    between = filter_documents(folder, tmp_path / "between", cuts, Engine())
+    assert [height for height in MEASURED if height] == [3, 2]
+    assert between.ledger.documents.rejected == {
+        f"{members.key(Longer())}:short": 2
+    }  # "abc" is too short now
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ((Longer(), Longer(unit=1)), "its fact length otherwise than .*Longer does"),
+        ((Shadow(),), "its fact text is a column of documents"),
+    ],
+)
+def test_facts_that_do_not_fit_are_told_before_any_work(tmp_path, wrong, told):
+    docs = write_documents(tmp_path / "in", [[document(0, "a")]])
+    with pytest.raises(RecipeError, match=told):
+        filter_documents(docs, tmp_path / "out", wrong, Engine())
     assert not (tmp_path / "out").exists()
 
 

@@ -11,6 +11,7 @@ from lcl_data.filters.image_size import ImageSize
 from lcl_data.filters.similarity import Similarity
 from lcl_data.filters.text_length import TextLength
 from lcl_data.filters.url_words import UrlWords
+from lcl_data.views import measured
 from schemas import members
 from schemas.errors import RecipeError
 
@@ -19,7 +20,7 @@ def reasons(filter_, **columns):
     """The reason for each row, without the filter's name."""
     types = {"similarity": pl.Float32, "nbytes": pl.Int64, "width": pl.Int32, "height": pl.Int32}
     frame = pl.DataFrame(columns, schema_overrides={name: types[name] for name in columns if name in types})
-    found = frame.select(filter_.reason().alias("reason"))["reason"].to_list()
+    found = measured(frame, [filter_]).select(filter_.reason().alias("reason"))["reason"].to_list()
     assert all(reason is None or reason.startswith(f"{members.key(filter_)}:") for reason in found)
     return [reason and reason.partition(":")[2] for reason in found]
 

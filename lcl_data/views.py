@@ -1,0 +1,62 @@
+"""What filters look at: a row per document, image or text, with the facts they ask for as columns.
+
+A fact of one view is measured once, however many filters cut on it.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from lcl_data.filters import Filter, Kind
+from lcl_data.frames import Frames, no_documents
+from schemas.errors import RecipeError
+from schemas.members import key
+
+
+def view_of(frames: Frames, kind: Kind) -> pl.DataFrame:
+    """The rows that filters of one kind judge, as `Filter` describes them."""
+    if kind == "document":
+        return frames.summary()
+    return frames.images if kind == "image" else frames.texts
+
+
+def measured(view: pl.DataFrame, filters: Sequence[Filter]) -> pl.DataFrame:
+    """The view with the facts of these filters; one that it has already is not measured again."""
+    for each in filters:
+        for name, fact in each.facts().items():
+            if name not in view.columns:
+                view = view.with_columns(fact.alias(name))
+    return view
+
+
+def check(filters: Sequence[Filter]) -> None:
+    """Run the filters over no documents at all: what is wrong with them shows before any work begins.
+
+    Raises:
+        RecipeError: a fact has the name of a column, or means something else to another filter; a condition
+            asks for a column that is not there.
+    """
+    known: dict[tuple[Kind, str], tuple[Filter, pl.Expr]] = {}
+    for each in filters:
+        view = view_of(no_documents(), each.applies_to)
+        for name, fact in each.facts().items():
+            if name in view.columns:
+                raise RecipeError(
+                    f"filter {key(each)}: its fact {name} is a column of {each.applies_to}s; rename it"
+                )
+            other, same = known.setdefault((each.applies_to, name), (each, fact))
+            if not same.meta.eq(fact):
+                raise RecipeError(
+                    f"filter {key(each)}: measures its fact {name} otherwise than {key(other)} does; one "
+                    "name means one number, so put the setting that differs into the name"
+                )
+        _try(each, view)
+
+
+def _try(each: Filter, view: pl.DataFrame) -> None:
+    try:
+        measured(view, [each]).select(each.reason())
+    except pl.exceptions.PolarsError as error:
+        raise RecipeError(
+            f"filter {key(each)}: its conditions do not fit the columns of {each.applies_to}s: {error}"
+        ) from error
