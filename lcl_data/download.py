@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lcl_data import exchange, img2dataset, store
+from lcl_data.carriers import Carrier
 from lcl_data.decoders import Decoders, decoders
 from lcl_data.draft import Draft, proof_of
 from lcl_data.engine import Engine, Progress
@@ -212,21 +213,20 @@ class _Filling:
         await self._send(pool)
         await asyncio.gather(*self._sent)
 
-    def _draw(self, todo: list[Unit]) -> Iterator[str]:
-        """The URLs to fetch, shard after shard, drawn when there is room for them."""
+    def _draw(self, todo: list[Unit]) -> Iterator[str | Carrier]:
+        """What to fetch or read, shard after shard, drawn when there is room for them."""
         number = 0
         for unit in todo:
             spool = self._begin(unit)
             for index, url in spool.missing():
                 self._places[number] = _Place(spool, index)
                 number += 1
-                yield url
+                yield Carrier.parse(url.carrier) if url.carrier else url.url
 
     def _begin(self, unit: Unit) -> Spool:
         size = self._settings.images_per_shard
         draft = _draft(self._stage, unit.number, self._documents)
-        urls, references = self._urls.rows(unit.number * size, size)
-        spool = Spool(draft, urls, references, self._settings.key_digits)
+        spool = Spool(draft, self._urls.rows(unit.number * size, size), self._settings.key_digits)
         if proof_of(self._stage.out, unit.number, self._stage.digest):
             self._keep(unit, spool)
         self._waiting -= self._urls_in(unit) - len(spool.missing())

@@ -19,6 +19,8 @@ from yarl import URL
 
 from lcl_data.addresses import Guard
 from lcl_data.answers import Answer, explain, follow
+from lcl_data.carriers import Carrier
+from schemas.errors import ImageError
 from schemas.recipe import Settings
 
 LOOKAHEAD = 10_000  # URLs waiting for their host while others go ahead; a shard's worth
@@ -75,10 +77,11 @@ class Fetched:
 
     Attributes:
         index: of the URL in the order given.
-        url: as given.
+        url: as given; where a carrier was given, its text.
         content: the body; None unless the server answered 200 and nothing was in the way.
         reason: why there is no content: http_404, timeout, too_large, private_address, bad_scheme, bad_url,
-            opted_out, too_many_redirects, dns, tls, unreachable, connection, bad_response; None with content.
+            opted_out, too_many_redirects, dns, tls, unreachable, connection, bad_response, carrier_missing,
+            carrier_torn; None with content.
         detail: what exactly happened, in words.
         http_status: of the last answer, None without one.
     """
@@ -95,23 +98,24 @@ class Fetched:
 class _Job:
     index: int
     text: str
-    url: URL
+    target: URL | Carrier
     attempts: int = 0
 
     @property
     def host(self) -> str:
-        return self.url.host or ""
+        """Whose slots it takes; the disk counts as one host."""
+        return "" if isinstance(self.target, Carrier) else self.target.host or ""
 
 
 def is_transient(reason: str | None) -> bool:
     """Whether a URL that failed for this reason may succeed another day."""
-    if reason in ("timeout", "dns", "unreachable", "connection", "http_429"):
+    if reason in ("timeout", "dns", "unreachable", "connection", "http_429", "carrier_missing"):
         return True
     return reason is not None and reason.startswith("http_5")
 
 
-async def fetch_all(urls: Iterable[str], settings: Fetch) -> AsyncGenerator[Fetched, None]:
-    """Fetch URLs; yields one `Fetched` for each, in order of completion.
+async def fetch_all(urls: Iterable[str | Carrier], settings: Fetch) -> AsyncGenerator[Fetched, None]:
+    """Fetch URLs, and read carriers from the disk; yields one `Fetched` for each, in order of completion.
 
     The iterable is drawn from as room allows, at most `LOOKAHEAD` URLs ahead, so it may be endless. A slow
     consumer slows the fetching: few bodies wait for it. Close the generator (`aclosing`) to stop early.
@@ -135,7 +139,7 @@ class _Pool:
         self._results: asyncio.Queue[Fetched | Exception | None] = asyncio.Queue(settings.concurrency)
         self._total: int | None = None
 
-    async def run(self, urls: Iterable[str]) -> AsyncGenerator[Fetched, None]:
+    async def run(self, urls: Iterable[str | Carrier]) -> AsyncGenerator[Fetched, None]:
         tasks = [asyncio.create_task(self._told(self._feed(urls)))]
         tasks += [asyncio.create_task(self._told(self._work())) for _ in range(self._settings.concurrency)]
         done = 0
@@ -159,16 +163,16 @@ class _Pool:
         except Exception as error:
             await self._results.put(error)
 
-    async def _feed(self, urls: Iterable[str]) -> None:
+    async def _feed(self, urls: Iterable[str | Carrier]) -> None:
         count = 0
-        for index, text in enumerate(urls):
+        for index, url in enumerate(urls):
             count += 1
             await self._room.acquire()
             try:
-                self._admit(_Job(index, text, URL(text)))
+                self._admit(_Job(index, str(url), url if isinstance(url, Carrier) else URL(url)))
             except ValueError as error:
                 self._room.release()
-                await self._results.put(Fetched(index, text, None, "bad_url", str(error), None))
+                await self._results.put(Fetched(index, str(url), None, "bad_url", str(error), None))
         self._total = count
         await self._results.put(None)
 
@@ -206,10 +210,12 @@ class _Pool:
 
     async def _attempt(self, job: _Job) -> Answer:
         settings = self._settings
+        if isinstance(job.target, Carrier):
+            return await asyncio.to_thread(_carried, job.target, settings.max_bytes)
         try:
             async with asyncio.timeout(settings.timeout_s):
                 return await follow(
-                    self._session, job.url, settings.max_redirects, settings.max_bytes, settings.disallowed
+                    self._session, job.target, settings.max_redirects, settings.max_bytes, settings.disallowed
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return explain(error, settings.timeout_s)
@@ -221,6 +227,13 @@ class _Pool:
         if answer.retry_after_s is None:
             return min(self._settings.backoff_s * float(2**attempts), self._settings.max_wait_s)
         return answer.retry_after_s if answer.retry_after_s <= self._settings.max_wait_s else None
+
+
+def _carried(carrier: Carrier, max_bytes: int) -> Answer:
+    try:
+        return Answer(content=carrier.read(max_bytes))
+    except ImageError as error:
+        return Answer(reason=error.reason, detail=error.detail)
 
 
 @asynccontextmanager

@@ -190,12 +190,18 @@ def flatten(batch: pa.RecordBatch, first: int) -> Frames:
     starts, parents = lists.offsets.to_numpy(), pc.list_parent_indices(lists).to_numpy()
     values = pc.list_flatten(lists)
     image = pc.struct_field(values, "image")
+    known = [field.name for field in image.type]  # a shard of an earlier LCL lacks what was added since
     items = {
         "document": pa.array(parents.astype(np.uint64) + np.uint64(first)),
         "item": pa.array((np.arange(len(parents)) - (starts - starts[0])[parents]).astype(np.int32)),
         "is_image": image.is_valid(),
         "text": pc.struct_field(values, "text"),
-        **{name: pc.struct_field(image, name) for name in IMAGE_COLUMNS},
+        **{
+            field.name: pc.struct_field(image, field.name)
+            if field.name in known
+            else pa.nulls(len(image), field.type)
+            for field in IMAGE_STRUCT
+        },
     }
     numbers = pa.array(np.arange(batch.num_rows, dtype=np.uint64) + np.uint64(first))
     documents = {"document": numbers, **{name: batch.column(name) for name in _DOCUMENT_COLUMNS}}

@@ -50,7 +50,7 @@ def run(
     Raises:
         RecipeError: img2dataset is not installed or failed, or private addresses are not allowed.
     """
-    _check(fetch)
+    _check(fetch, urls)
     todo = [draft for draft in drafts if proof_of(stage.out, draft.number, stage.digest) is None]
     if not todo:
         return
@@ -58,17 +58,18 @@ def run(
     shutil.rmtree(work, ignore_errors=True)
     (work / "urls").mkdir(parents=True)
     for draft in drafts:
-        listed, _ = urls.rows(draft.number * size, size)
-        table = pa.table({"url": [url for url in listed if _is_web(url)] or [_NOBODY]})
+        listed = [row.url for row in urls.rows(draft.number * size, size) if _is_web(row.url)]
+        table = pa.table({"url": listed or [_NOBODY]})
         pq.write_table(table, work / "urls" / f"{draft.number:05d}.parquet")
     _run(work, _options(fetch, picture, size, engine.size))
     for done, draft in enumerate(todo, start=len(drafts) - len(todo) + 1):
-        _adopt(work / "store", draft, dict(zip(*urls.rows(draft.number * size, size), strict=True)))
+        references = {row.url: row.references for row in urls.rows(draft.number * size, size)}
+        _adopt(work / "store", draft, references)
         engine.progress(stage.name, min(done * size, urls.count), urls.count)
     shutil.rmtree(work)
 
 
-def _check(fetch: Fetch) -> None:
+def _check(fetch: Fetch, urls: Urls) -> None:
     if find_spec("img2dataset") is None:
         raise RecipeError(
             "backend img2dataset is not installed: pip install 'lcl[img2dataset]' (Python below 3.13)"
@@ -78,6 +79,8 @@ def _check(fetch: Fetch) -> None:
             "img2dataset cannot refuse private addresses; set fetch.allow_private to accept that, "
             "or use backend lcl"
         )
+    if urls.are_carried:
+        raise RecipeError("img2dataset cannot read pictures that the source brings along; use backend lcl")
 
 
 def _is_web(url: str) -> bool:

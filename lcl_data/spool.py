@@ -9,16 +9,16 @@ from lcl_data.draft import Draft
 from lcl_data.fetch import Fetched
 from lcl_data.pictures import Prepared
 from lcl_data.store import Row, TarWriter, member_json, write_stats, write_table
+from lcl_data.urls import Url
 from schemas.images import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, IMAGES, SUCCESS
 
 
 class Spool:
     """What is known so far about the URLs of one shard."""
 
-    def __init__(self, draft: Draft, urls: list[str], references: list[int], digits: int) -> None:
+    def __init__(self, draft: Draft, urls: list[Url], digits: int) -> None:
         self._draft = draft
         self._urls = urls
-        self._references = references
         self._digits = digits
         self._rows: list[Row | None] = [None] * len(urls)
         self._places: dict[int, int] = {}
@@ -31,8 +31,8 @@ class Spool:
         """The shard's files and ledger."""
         return self._draft
 
-    def missing(self) -> list[tuple[int, str]]:
-        """Number and address of the URLs without an outcome."""
+    def missing(self) -> list[tuple[int, Url]]:
+        """The URLs without an outcome, and their numbers."""
         return [(index, url) for index, url in enumerate(self._urls) if self._rows[index] is None]
 
     @property
@@ -56,7 +56,7 @@ class Spool:
 
     def keep(self, index: int, row: Row, content: bytes) -> None:
         """Take over a whole row, and the picture it speaks of (empty for a failure)."""
-        row = row | {"offset": None, "nbytes": None, "references": self._references[index]}
+        row = row | {"offset": None, "nbytes": None, "references": self._urls[index].references}
         if row["status"] == SUCCESS:
             self._places[index] = self._end
             self._end += self._file.write(content)
@@ -85,7 +85,7 @@ class Spool:
 
     def _row(self, index: int, status: str) -> Row:
         key = f"{self._draft.number:05d}{index:0{self._digits}d}"
-        return dict.fromkeys(IMAGES.names) | {"url": self._urls[index], "key": key, "status": status}
+        return dict.fromkeys(IMAGES.names) | {"url": self._urls[index].url, "key": key, "status": status}
 
 
 def publish(draft: Draft, rows: list[Row], members: int) -> None:

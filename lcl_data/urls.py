@@ -1,4 +1,5 @@
-"""Which URLs a corpus points at and how often: an exchange on the hash of the URL.
+"""Which URLs a corpus points at, how often, and which of them a source carries: an exchange on the hash of
+the URL.
 
 The answer is in order of the hash, which is the same on every machine and deals the URLs of one host evenly
 over the shards of the image store, so that no shard waits for one slow host.
@@ -7,17 +8,27 @@ over the shards of the image store, so that no shard waits for one slow host.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lcl_data import files
 from lcl_data.engine import Engine
 from lcl_data.exchange import buckets_for, exchange, hashes
 from lcl_data.stage import Unit, open_documents
 
-_LEAF = "items.list.element.image.url"  # the only column chunk read
+_LEAVES = ["items.list.element.image.url", "items.list.element.image.carrier"]  # the only column chunks read
+
+
+class Url(NamedTuple):
+    """A distinct URL, the number of image items that point at it, and where a source carries its bytes."""
+
+    url: str
+    references: int
+    carrier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +36,30 @@ class Urls:
     """The distinct URLs of a corpus, on disk.
 
     Attributes:
-        paths: tables with the columns url and references, in order.
+        paths: tables with the columns of `Url`, in order.
         count: URLs in all.
     """
 
     paths: tuple[Path, ...]
     count: int
 
-    def rows(self, start: int, count: int) -> tuple[list[str], list[int]]:
-        """At most `count` URLs from number `start` on, and how many image items point at each."""
+    @property
+    def digest(self) -> str:
+        """Of the whole list, whatever documents it came from."""
+        return files.digest([files.sha256(path) for path in self.paths])
+
+    @property
+    def are_carried(self) -> bool:
+        """Whether a source carries any of them."""
+        carried = pl.scan_parquet(list(self.paths)).select(pl.col("carrier").is_not_null().any())
+        return bool(self.paths) and bool(carried.collect().item())
+
+    def rows(self, start: int, count: int) -> list[Url]:
+        """At most `count` URLs from number `start` on."""
         if not self.paths:
-            return [], []
-        table = pl.scan_parquet(list(self.paths)).slice(start, count).select("url", "references").collect()
-        return table["url"].to_list(), table["references"].to_list()
+            return []
+        table = pl.scan_parquet(list(self.paths)).slice(start, count).select(Url._fields).collect()
+        return [Url(*row) for row in table.iter_rows()]
 
 
 def distinct_urls(folder: Path, documents: Sequence[Unit], references: int, engine: Engine) -> Urls:
@@ -59,19 +81,27 @@ def distinct_urls(folder: Path, documents: Sequence[Unit], references: int, engi
 def _keys(unit: Unit) -> pl.DataFrame:
     """The URLs of a document shard, each once, with its references there."""
     with open_documents(unit.payload) as file:
-        chunks = [_urls(batch) for batch in file.iter_batches(columns=[_LEAF])]
-    urls = pl.Series("url", pa.chunked_array(chunks, pa.string()), dtype=pl.String).drop_nulls()
-    counted = urls.value_counts(name="references").sort("url")
-    return counted.select(
-        pl.Series("key", hashes(counted["url"])[:, 0], dtype=pl.UInt64),
-        "url",
-        pl.col("references").cast(pl.Int64),
-    )
+        pictures = [_pictures(batch) for batch in file.iter_batches(columns=_LEAVES)]
+    empty = pl.DataFrame(schema={"url": pl.String, "carrier": pl.String})
+    rows = pl.concat([empty, *pictures]).drop_nulls("url").with_columns(references=pl.lit(1, pl.Int64))
+    counted = _counted(rows, ["url"]).sort("url")
+    return counted.select(pl.Series("key", hashes(counted["url"])[:, 0], dtype=pl.UInt64), *Url._fields)
 
 
-def _urls(batch: pa.RecordBatch) -> pa.Array:
-    return pc.struct_field(batch.column(0).flatten(), ["image", "url"])
+def _pictures(batch: pa.RecordBatch) -> pl.DataFrame:
+    images = pc.struct_field(batch.column(0).flatten(), "image")
+    names = [field.name for field in images.type]  # a shard of an earlier LCL has no carriers
+    nothing = pa.nulls(len(images), pa.string())
+    columns = {
+        name: pc.struct_field(images, name) if name in names else nothing for name in ("url", "carrier")
+    }
+    return pl.DataFrame(columns)
+
+
+def _counted(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """References added up; of several carriers of one URL always the same one."""
+    return rows.group_by(by).agg(pl.col("references").sum(), pl.col("carrier").min())
 
 
 def _reduce(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.group_by("key", "url").agg(pl.col("references").sum())
+    return _counted(rows, ["key", "url"])

@@ -43,6 +43,8 @@ class Image:
         sha256: hex digest of the stored bytes.
         phash: 64-bit perceptual hash of the pixels.
         meta: JSON object of the upstream fields of this picture that have no column.
+        carrier: where its bytes lie if the source brought them along (`lcl_data.carriers`); None where the
+            network has them.
     """
 
     url: str
@@ -58,6 +60,7 @@ class Image:
     sha256: str | None = None
     phash: int | None = None
     meta: str | None = None
+    carrier: str | None = None
 
 
 Item = Text | Image
@@ -77,6 +80,7 @@ IMAGE_STRUCT = pa.struct(
         ("sha256", pa.string()),
         ("phash", pa.uint64()),
         ("meta", pa.string()),
+        ("carrier", pa.string()),
     ]
 )
 DOCUMENTS = stamp(

@@ -1,0 +1,68 @@
+"""Pictures that a source brings along: where their bytes lie, so that `download` need not ask the network.
+
+A carrier is written by a source alone. It is never read out of an upstream field: a foreign row must not be
+able to name a file of this machine.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from schemas.errors import ImageError
+
+SCHEME = "carried:"  # of the URL a source makes for a picture that upstream gave none
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """Where the encoded bytes of one picture lie.
+
+    Attributes:
+        path: of the file on disk, absolute.
+        offset: of the first byte in that file.
+        nbytes: how many; None for all up to the end.
+    """
+
+    path: str
+    offset: int = 0
+    nbytes: int | None = None
+
+    def __str__(self) -> str:
+        """As it stands in the column `carrier` of a document's images."""
+        return orjson.dumps([self.path, self.offset, self.nbytes]).decode()
+
+    @classmethod
+    def parse(cls, text: str) -> "Carrier":
+        """The inverse of `str`."""
+        return cls(*orjson.loads(text))
+
+    def read(self, max_nbytes: int) -> bytes:
+        """The picture's encoded bytes, at most `max_nbytes` of them.
+
+        Raises:
+            ImageError: `carrier_missing`, `carrier_torn` or `too_large`.
+        """
+        try:
+            with Path(self.path).open("rb") as file:
+                file.seek(self.offset)
+                content = file.read(
+                    max_nbytes + 1 if self.nbytes is None else min(self.nbytes, max_nbytes + 1)
+                )
+        except OSError as error:
+            raise ImageError("carrier_missing", f"{self.path}: {error}") from error
+        if len(content) > max_nbytes:
+            raise ImageError("too_large", f"{self.path}: more than {max_nbytes} bytes at {self.offset}")
+        if self.nbytes is not None and len(content) < self.nbytes:
+            raise ImageError("carrier_torn", f"{self.path}: ends within the picture at {self.offset}")
+        return content
+
+
+def carried_url(container: str, member: str) -> str:
+    """The URL of a picture that upstream gave none: unique, and fetched from nowhere.
+
+    Args:
+        container: name of the upstream file, as ids and rejects have it.
+        member: of the picture in it.
+    """
+    return f"{SCHEME}{container}/{member}"
