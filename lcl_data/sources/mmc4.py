@@ -6,13 +6,15 @@ zips of such files, as the mirrors have them.
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from lcl_data.archives import READABLE, Packed, lines, members
+from lcl_data.archives import READABLE, Packed, members
 from lcl_data.links import absolute
+from lcl_data.rows import Fields, Found, json_rows
 from lcl_data.sources import (
     Row,
     Source,
@@ -21,7 +23,6 @@ from lcl_data.sources import (
     name_of,
     need,
     numbered,
-    parse,
     ranges,
     repeated,
     rest,
@@ -70,24 +71,18 @@ class Mmc4(Source):
 
     def read(self, unit: Unit) -> Iterator[Row]:
         """Every line of a shard."""
-        for index, (member, number, line) in enumerate(lines(unit.payload, self.max_line_nbytes)):
-            place = f"{unit.name}{f'!{member}' if member else ''}:{number}"
-            yield self._row(line, place, document_id("mmc4", unit.name, index))
+        for index, found in enumerate(json_rows(unit.payload, self.max_line_nbytes)):
+            yield self._row(found, unit.name, document_id("mmc4", unit.name, index))
 
-    def _row(self, line: bytes | None, place: str, id: str) -> Row:
-        if line is None:
-            return Row(place, 0, 0, SourceError("line_too_long", f"over {self.max_line_nbytes} bytes"))
-        try:
-            fields = parse(line.removeprefix(b"\xef\xbb\xbf"), "line")
-        except SourceError as error:
-            return Row(place, len(line), 0, error)
-        if not isinstance(fields, dict):
-            return Row(place, len(line), 0, SourceError("not_an_object", type(fields).__name__))
-        infos = fields.get("image_info")
+    def _row(self, found: Found, file: str, id: str) -> Row:
+        fields = found.fields
+        infos = None if isinstance(fields, SourceError) else fields.get("image_info")
         images = len(infos) if isinstance(infos, list) else 0
-        return row(place, len(line), images, lambda: self._document(fields, id))
+        return row(f"{file}{found.place}", found.nbytes, images, partial(self._document, fields, id))
 
-    def _document(self, fields: dict[str, Any], id: str) -> tuple[Document, tuple[SourceError, ...]]:
+    def _document(self, fields: Fields, id: str) -> tuple[Document, tuple[SourceError, ...]]:
+        if isinstance(fields, SourceError):
+            raise fields
         texts, infos = need(fields, "text_list", list), need(fields, "image_info", list)
         page = need(fields, "url", str)
         if not {*map(type, texts)} <= {str}:

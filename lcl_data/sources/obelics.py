@@ -5,22 +5,24 @@ Rows are decoded in small batches of a row group, so that memory is that of a ba
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
+from lcl_data import slots
 from lcl_data.links import absolute
-from lcl_data.sources import Row, Source, dump, find, name_of, numbered, parse, ranges, rest, row
+from lcl_data.rows import Fields, Found, parquet_rows
+from lcl_data.sources import Row, Source, dump, find, name_of, numbered, ranges, rest, row
 from lcl_data.stage import Unit
-from schemas.documents import Document, Image, Item, Text, document_id
-from schemas.errors import ShardError, SourceError
+from schemas.documents import Document, Image, document_id
+from schemas.errors import SourceError
 
 _SHARD = re.compile(r"(?P<number>\d{1,9})(?:-of-(?P<total>\d{1,9}))?[^/]*\.parquet\Z")
 _COLUMNS = frozenset(("images", "texts", "metadata", "general_metadata"))
-_INT32 = 1 << 31
+_NEEDED = frozenset(("images", "texts"))
+_FACTS = {"alt": "alt_text", "width": "original_width", "height": "original_height", "format": "format"}
 
 
 class Obelics(Source):
@@ -47,98 +49,39 @@ class Obelics(Source):
 
     def read(self, unit: Unit) -> Iterator[Row]:
         """Every row of a file."""
-        for index, (fields, nbytes) in enumerate(_rows(unit.payload, self.batch_rows)):
-            yield self._row(fields, f"{unit.name}:{index}", nbytes, document_id("obelics", unit.name, index))
+        for index, found in enumerate(parquet_rows(unit.payload, _NEEDED, self.batch_rows)):
+            yield self._row(found, unit.name, document_id("obelics", unit.name, index))
 
-    def _row(self, fields: dict[str, Any] | SourceError, place: str, nbytes: int, id: str) -> Row:
+    def _row(self, found: Found, file: str, id: str) -> Row:
+        fields = found.fields
+        make = partial(self._document, fields, id)
+        return row(f"{file}{found.place}", found.nbytes, slots.entries(fields), make)
+
+    def _document(self, fields: Fields, id: str) -> tuple[Document, tuple[SourceError, ...]]:
         if isinstance(fields, SourceError):
-            return Row(place, nbytes, 0, fields)
-        urls = fields["images"]
-        images = sum(bool(url) for url in urls) if isinstance(urls, list) else 0
-        return row(place, nbytes, images, lambda: self._document(fields, id))
-
-    def _document(self, fields: dict[str, Any], id: str) -> tuple[Document, tuple[SourceError, ...]]:
-        urls, texts = _strings(fields, "images"), _strings(fields, "texts")
-        facts = _facts(fields, len(urls))
-        general = _json(fields, "general_metadata", dict) or {}
-        if not len(urls) == len(texts) == len(facts):
-            raise SourceError(
-                "mismatched_lengths", f"{len(urls)} images, {len(texts)} texts, {len(facts)} metadata"
-            )
+            raise fields
+        found = slots.slots(fields)
+        facts = _facts(fields, found)
+        general = slots.json_of(fields, "general_metadata", dict) or {}
         page = _page(general, facts)
-        items: list[Item] = []
-        lost = []
-        for index, (url, text, fact) in enumerate(zip(urls, texts, facts, strict=True)):
-            found = _item(url, text, fact, page, index)
-            lost.append(found) if isinstance(found, SourceError) else items.append(found)
-        if not items:
-            raise SourceError("empty", "no text and no image")
+        items, lost = slots.items(found, lambda at, _, url: _image(url, page, facts[at] or {}))
         others = rest(fields, _COLUMNS) | ({"general_metadata": general} if general else {})
-        return Document(id, "obelics", tuple(items), page, self.license, dump(others)), tuple(lost)
+        return Document(id, "obelics", items, page, self.license, dump(others)), lost
 
 
-def _rows(path: Path, batch_rows: int) -> Iterator[tuple[dict[str, Any] | SourceError, int]]:
-    """(row, bytes) of a Parquet file; a row that Arrow cannot hand over is its error."""
-    try:
-        with pq.ParquetFile(path) as file:
-            _check_columns(file.schema_arrow, path)
-            for batch in file.iter_batches(batch_rows):
-                nbytes = batch.nbytes // max(1, batch.num_rows)
-                yield from ((fields, nbytes) for fields in _decoded(batch))
-    except (pa.ArrowException, EOFError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the machine's fault, not the file's
-        raise ShardError(
-            f"{path}: torn or not Parquet ({error}); download it again and repeat the command"
-        ) from error
-
-
-def _check_columns(schema: pa.Schema, path: Path) -> None:
-    missing = {"images", "texts"} - set(schema.names)
-    if missing:
-        raise ShardError(f"{path}: no column {', '.join(sorted(missing))}; is it a file of OBELICS?")
-
-
-def _decoded(batch: pa.RecordBatch) -> list[dict[str, Any] | SourceError]:
-    try:
-        rows: list[dict[str, Any] | SourceError] = batch.to_pylist()
-        return rows
-    except ValueError as error:  # a string that is not UTF-8, a date that Python does not know
-        if batch.num_rows == 1:
-            return [SourceError("broken_value", str(error))]
-    return [row for index in range(batch.num_rows) for row in _decoded(batch.slice(index, 1))]
-
-
-def _strings(fields: dict[str, Any], column: str) -> list[str | None]:
-    values = fields[column]
-    if not isinstance(values, list):
-        raise SourceError("bad_type", f"{column} is {type(values).__name__}")
-    if not all(value is None or isinstance(value, str) for value in values):
-        raise SourceError("bad_type", f"{column} holds something that is no string")
-    return values
-
-
-def _json(fields: dict[str, Any], column: str, kind: type) -> Any:
-    text = fields.get(column)
-    if text is None:
-        return None
-    if not isinstance(text, str):
-        raise SourceError("bad_type", f"{column} is {type(text).__name__}")
-    value = parse(text, column)
-    if value is not None and not isinstance(value, kind):
-        raise SourceError("bad_type", f"{column} is JSON of {type(value).__name__}")
-    return value
-
-
-def _facts(fields: dict[str, Any], length: int) -> list[dict[str, Any] | None]:
+def _facts(fields: dict[str, Any], found: list[slots.Slot]) -> list[dict[str, Any] | None]:
     """The metadata list; as many nulls where there is none."""
-    facts = _json(fields, "metadata", list)
+    facts: list[dict[str, Any] | None] | None = slots.json_of(fields, "metadata", list)
     if facts is None:
-        return [None] * length
+        return [None] * len(found)
     if not all(fact is None or isinstance(fact, dict) for fact in facts):
         raise SourceError("bad_type", "metadata holds something that is no object")
-    found: list[dict[str, Any] | None] = facts
-    return found
+    if len(facts) != len(found):
+        raise SourceError("mismatched_lengths", f"{len(found)} images and texts, {len(facts)} metadata")
+    for at, (fact, (image, _)) in enumerate(zip(facts, found, strict=True)):
+        if fact and image is None:
+            raise SourceError("metadata_beside_text", f"position {at}")
+    return facts
 
 
 def _page(general: dict[str, Any], facts: list[dict[str, Any] | None]) -> str | None:
@@ -146,37 +89,9 @@ def _page(general: dict[str, Any], facts: list[dict[str, Any] | None]) -> str | 
     return next((url for url in found if isinstance(url, str) and url), None)
 
 
-def _item(
-    url: str | None, text: str | None, fact: dict[str, Any] | None, page: str | None, index: int
-) -> Item | SourceError:
-    """The item at one position; an error as a value if the image alone is lost."""
-    if url and text:
-        raise SourceError("both_text_and_image", f"position {index}")
-    if url:
-        address = absolute(url, page)
-        return _image(address, url, fact or {}) if address else SourceError("bad_url", url[:200])
-    if text is None:
-        raise SourceError("neither_text_nor_image", f"position {index}")
-    if fact:
-        raise SourceError("metadata_beside_text", f"position {index}")
-    return Text(text)
-
-
-def _image(address: str, raw: str, fact: dict[str, Any]) -> Image:
-    columns = {
-        "alt": ("alt_text", fact.get("alt_text"), str),
-        "width": ("original_width", fact.get("original_width"), int),
-        "height": ("original_height", fact.get("original_height"), int),
-        "format": ("format", fact.get("format"), str),
-    }
-    fits = {name: (key, value) for name, (key, value, kind) in columns.items() if _fits(value, kind)}
-    used = frozenset(key for key, _ in fits.values())
-    meta = rest(fact, used) | ({"raw_url": raw} if address != raw else {})
-    return Image(url=address, meta=dump(meta), **{name: value for name, (_, value) in fits.items()})
-
-
-def _fits(value: Any, kind: type) -> bool:
-    """Whether a column holds the value; what does not fit stays in meta."""
-    if kind is int:
-        return type(value) is int and 0 <= value < _INT32
-    return isinstance(value, kind)
+def _image(raw: str, page: str | None, fact: dict[str, Any]) -> Image:
+    address = absolute(raw, page)
+    if address is None:
+        raise SourceError("bad_url", raw[:200])
+    known, meta = slots.columns(fact, _FACTS)
+    return Image(url=address, meta=dump(meta | ({"raw_url": raw} if address != raw else {})), **known)

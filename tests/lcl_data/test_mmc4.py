@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lcl_data.rows import Found, json_fields
 from lcl_data.sources.mmc4 import Mmc4
 from schemas.documents import Document, Image, Text
 from schemas.errors import RecipeError, ShardError, SourceError
@@ -328,14 +329,18 @@ def test_a_mangled_row_is_counted_and_never_raises(place, value, drop):
     at[place[-1]] = value
     if drop:
         del at[place[-1]]
-    check_balance(Mmc4()._row(line(row), "here", "0" * 32))
+    check_balance(row_of(line(row)))
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=64), st.integers(0, 700))
 def test_mangled_bytes_are_counted_and_never_raise(noise, at):
     raw = line(upstream())
-    check_balance(Mmc4()._row(raw[:at] + noise + raw[at + len(noise) :], "here", "0" * 32))
+    check_balance(row_of(raw[:at] + noise + raw[at + len(noise) :]))
+
+
+def row_of(content):
+    return Mmc4()._row(Found(":1", 1, json_fields(content, 1 << 20)), "here", "0" * 32)
 
 
 def check_balance(row):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lcl_data.rows import Found
 from lcl_data.sources.obelics import Obelics
 from schemas.documents import Document, Image, Text
 from schemas.errors import ShardError, SourceError
@@ -200,7 +201,7 @@ BLOB = st.none() | st.text(max_size=20) | JSON.map(json.dumps)
 @given(st.lists(CELL, max_size=4) | st.integers(), st.lists(CELL, max_size=4) | st.none(), BLOB, BLOB)
 def test_a_mangled_row_is_counted_and_never_raises(images, texts, metadata, general):
     fields = {"images": images, "texts": texts, "metadata": metadata, "general_metadata": general}
-    row = Obelics()._row(fields, "here", 1, "0" * 32)
+    row = Obelics()._row(Found(":0", 1, fields), "here", "0" * 32)
     if isinstance(row.document, Document):
         assert row.images == len(row.document.images) + len(row.lost)
     else:
