@@ -4,11 +4,15 @@ A carrier is written by a source alone. It is never read out of an upstream fiel
 able to name a file of this machine.
 """
 
+import os
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
+from lcl_data.tiff import Tiff, frames, single
 from schemas.errors import ImageError
 
 SCHEME = "carried:"  # of the URL a source makes for a picture that upstream gave none
@@ -22,15 +26,18 @@ class Carrier:
         path: of the file on disk, absolute.
         offset: of the first byte in that file.
         nbytes: how many; None for all up to the end.
+        frame: number of the picture among the frames of the TIFF that lies there; None where the bytes are
+            the picture.
     """
 
     path: str
     offset: int = 0
     nbytes: int | None = None
+    frame: int | None = None
 
     def __str__(self) -> str:
         """As it stands in the column `carrier` of a document's images."""
-        return orjson.dumps([self.path, self.offset, self.nbytes]).decode()
+        return orjson.dumps([self.path, self.offset, self.nbytes, self.frame]).decode()
 
     @classmethod
     def parse(cls, text: str) -> "Carrier":
@@ -41,21 +48,32 @@ class Carrier:
         """The picture's encoded bytes, at most `max_nbytes` of them.
 
         Raises:
-            ImageError: `carrier_missing`, `carrier_torn` or `too_large`.
+            ImageError: `carrier_missing`, `carrier_torn`, `too_large`, or what is wrong with its TIFF.
         """
         try:
             with Path(self.path).open("rb") as file:
-                file.seek(self.offset)
-                content = file.read(
-                    max_nbytes + 1 if self.nbytes is None else min(self.nbytes, max_nbytes + 1)
-                )
+                return self._range(file, max_nbytes) if self.frame is None else self._frame(file, max_nbytes)
         except OSError as error:
             raise ImageError("carrier_missing", f"{self.path}: {error}") from error
+
+    def _range(self, file: BinaryIO, max_nbytes: int) -> bytes:
+        file.seek(self.offset)
+        content = file.read(max_nbytes + 1 if self.nbytes is None else min(self.nbytes, max_nbytes + 1))
         if len(content) > max_nbytes:
             raise ImageError("too_large", f"{self.path}: more than {max_nbytes} bytes at {self.offset}")
         if self.nbytes is not None and len(content) < self.nbytes:
             raise ImageError("carrier_torn", f"{self.path}: ends within the picture at {self.offset}")
         return content
+
+    def _frame(self, file: BinaryIO, max_nbytes: int) -> bytes:
+        rest = file.seek(0, os.SEEK_END) - self.offset
+        if self.nbytes is not None and rest < self.nbytes:
+            raise ImageError("carrier_torn", f"{self.path}: ends within the TIFF at {self.offset}")
+        tiff = Tiff(file, self.offset, rest if self.nbytes is None else self.nbytes)
+        frame = next(islice(frames(tiff), self.frame, None), None)
+        if frame is None:
+            raise ImageError("truncated", f"{self.path}: no frame {self.frame} in the TIFF at {self.offset}")
+        return single(tiff, frame, max_nbytes)
 
 
 def carried_url(container: str, member: str) -> str:

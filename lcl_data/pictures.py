@@ -175,7 +175,8 @@ def _unidentified(data: bytes) -> ImageError:
 def _normalise(image: Image.Image, data: bytes, settings: Picture) -> Prepared:
     form = "jpeg" if image.format in ("JPEG", "MPO") else str(image.format).lower()
     is_animated = form in _ANIMATED and bool(getattr(image, "is_animated", False))
-    orientation = image.getexif().get(_ORIENTATION, 1)
+    # Pillow turns a TIFF itself.
+    orientation = 1 if form == "tiff" else image.getexif().get(_ORIENTATION, 1)
     original = image.size[::-1] if orientation in _SIDEWAYS else image.size
     size = _reduced(image.size, settings.short_side)
     is_kept = form == "jpeg" and orientation == 1 and size == image.size
