@@ -10,6 +10,7 @@ from functools import cache, partial
 from typing import Any, ClassVar, Literal
 
 import polars as pl
+from pydantic import Field
 
 from schemas.members import key
 from schemas.recipe import Settings
@@ -60,6 +61,29 @@ class Filter(Settings):
             pl.when(pl.any_horizontal(c.is_null() for c in conditions.values())).then(pl.lit(UNMEASURED)),
         )
         return pl.lit(f"{key(self)}:") + first
+
+
+class TextFilter(Filter):
+    """A filter of wording that judges whole documents, or each text item by itself.
+
+    Papers that do both (OBELICS) cut at other numbers there: a cutoff that is not given is the paper's for
+    the level.
+    """
+
+    level: Literal["document", "text"] = Field(
+        "document", description="judge all texts of a document together, or each text item by itself"
+    )
+
+    @property
+    def applies_to(self) -> Literal["document", "text"]:  # type: ignore[override]  # a setting, no constant
+        """The level."""
+        return self.level
+
+    def cutoff(self, given: float | None, document: float, text: float) -> float:
+        """What was given, or else the paper's number for the level."""
+        if given is not None:
+            return given
+        return document if self.level == "document" else text
 
 
 @cache

@@ -1,0 +1,77 @@
+"""Cut documents or pictures by the site they come from."""
+
+from functools import partial
+from typing import Literal, Self
+
+import polars as pl
+from pydantic import Field, model_validator
+
+from lcl_data.filters import Filter
+from lcl_data.wordlists import ListFile, entries
+
+
+class Domains(Filter):
+    """Lists of sites to deny, or alone to allow.
+
+    An entry is a host name, which stands for its subdomains too (`example.org` for `www.example.org`, not for
+    `badexample.org`), or, with a path, one address (`example.org/ads/1.html`; scheme, `www.`, query, fragment
+    and a slash at the end do not count). Nothing is denied by default: FineWeb's list (section 3.1) is the
+    University of Toulouse's, which the user may download. A row without an address is `unmeasured`.
+    """
+
+    level: Literal["document", "image"] = Field("document", description="whose address is looked up")
+    deny: tuple[str, ...] = Field((), description="rows from these sites are rejected")
+    deny_file: ListFile | None = Field(None, description="the same as a file, one entry a line")
+    allow: tuple[str, ...] = Field((), description="where given, rows from other sites are rejected")
+    allow_file: ListFile | None = Field(None, description="the same as a file, one entry a line")
+
+    @property
+    def applies_to(self) -> Literal["document", "image"]:  # type: ignore[override]  # a setting, no constant
+        """The level."""
+        return self.level
+
+    def facts(self) -> dict[str, pl.Expr]:
+        """address: host and path in lower case, without `www.`; null where there is none."""
+        bare = pl.col("url").str.to_lowercase().str.extract(r"^[a-z][a-z0-9+.-]*://([^?#]+)")
+        host = (
+            bare.str.replace(r"^[^/@]*@", "").str.replace(r"^www\.", "").str.replace(r"^([^/:]*):\d*", "$1")
+        )
+        return {"address": host.str.strip_chars_end("/").replace("", None)}
+
+    def reasons(self) -> dict[str, pl.Expr]:
+        """denied, not_allowed."""
+        reasons = {}
+        if self.deny or self.deny_file:
+            reasons["denied"] = _is_listed(self.deny, self.deny_file)
+        if self.allow or self.allow_file:
+            reasons["not_allowed"] = ~_is_listed(self.allow, self.allow_file)
+        return reasons
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not (self.deny or self.deny_file or self.allow or self.allow_file):
+            raise ValueError("give a list: deny, deny_file, allow or allow_file")
+        return self
+
+
+def _is_listed(listed: tuple[str, ...], file: ListFile | None) -> pl.Expr:
+    return pl.col("address").map_batches(partial(_look_up, listed, file), return_dtype=pl.Boolean)
+
+
+def _look_up(listed: tuple[str, ...], file: ListFile | None, addresses: pl.Series) -> pl.Series:
+    known = {_bare(entry) for entry in listed} | (
+        {_bare(entry) for entry in entries(file)} if file else set()
+    )
+    found = [None if address is None else not known.isdisjoint(_covers(address)) for address in addresses]
+    return pl.Series(addresses.name, found, dtype=pl.Boolean)
+
+
+def _bare(entry: str) -> str:
+    """An entry as an address is written."""
+    return entry.lower().partition("://")[2 if "://" in entry else 0].removeprefix("www.").rstrip("/")
+
+
+def _covers(address: str) -> list[str]:
+    """The entries that would stand for an address: itself, its host and the domains above that."""
+    labels = address.partition("/")[0].split(".")
+    return [address, *(".".join(labels[start:]) for start in range(len(labels)))]

@@ -1,0 +1,35 @@
+"""Lists of words or hosts that a recipe names as a file: one entry a line, `#` begins a comment."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, PlainSerializer
+
+from lcl_data import files
+
+
+def _readable(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; write a list there, one entry a line")
+    try:
+        if not entries(path):
+            raise ValueError(f"{path}: an empty list")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error})") from error
+    return path
+
+
+def _named(path: Path) -> str:
+    """What the manifest says of it: a changed list is another setting, a moved one is not."""
+    return f"{path.name} sha256:{files.sha256(path)}"
+
+
+ListFile = Annotated[Path, AfterValidator(_readable), PlainSerializer(_named, str, when_used="json")]
+
+
+@cache
+def entries(path: Path) -> frozenset[str]:
+    """The entries of a list, in lower case."""
+    bare = (line.partition("#")[0].strip().lower() for line in path.read_text("utf-8").splitlines())
+    return frozenset(filter(None, bare))
