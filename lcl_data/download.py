@@ -9,27 +9,30 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from lcl_data import exchange, img2dataset, store
+from lcl_data import exchange, files, img2dataset, previous, store
+from lcl_data.batches import Batches
 from lcl_data.carriers import Carrier
 from lcl_data.decoders import Decoders, decoders
-from lcl_data.draft import Draft, proof_of
+from lcl_data.draft import Draft
 from lcl_data.engine import Engine, Progress
 from lcl_data.fetch import Fetch, Fetched, fetch_all, is_transient
-from lcl_data.pictures import Picture, Prepared
+from lcl_data.frames import sound_units
+from lcl_data.pictures import Picture, Prepared, Refusal
+from lcl_data.previous import Previous
 from lcl_data.spool import Spool
-from lcl_data.stage import DOCUMENTS_FROM, Stage, Unit, document_units, input_of
+from lcl_data.stage import DOCUMENTS_FROM, Stage, Unit, input_of
 from lcl_data.urls import Urls, distinct_urls
 from schemas.errors import RecipeError
 from schemas.manifest import Count, Manifest, read_manifest
 from schemas.recipe import Settings
 
-_BATCH_PICTURES = 16
-_BATCH_BYTES = 4 << 20
+_REPORTED = 16  # outcomes between two reports of progress
 _THREADS = 64  # name look-ups wait in threads
 _SHARDS = 100_000  # five digits of a key
 # Settings that say how hard to try, not what to keep: a run may be continued with others.
@@ -77,28 +80,40 @@ def download(
         retry_failed: fetch again what failed for a reason that may have passed, in finished shards too.
 
     Returns:
-        The manifest; its ledger counts image references.
+        The manifest; its ledger counts image references, its `failed` names torn document shards.
 
     Raises:
         RecipeError: `out` is no folder of ours, or the backend cannot do what is asked.
-        ShardError: `docs` is not finished or torn.
+        ShardError: `docs` is not finished.
     """
     refuse_foreign_tables(out)
-    stage = Stage("download", out, identity(settings), (input_of("documents", docs, DOCUMENTS_FROM),))
-    if not retry_failed and (done := stage.finished()):
-        return done
     if retry_failed and settings.backend != "lcl":
         raise RecipeError("img2dataset never tries a failed URL again; use backend lcl for --retry-failed")
+    found, torn = sound_units(docs)
+    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *torn)
+    stage = Stage("download", out, identity(settings), inputs, leaves=(previous.FOLDER,))
+    if not retry_failed and (done := stage.finished()):
+        return done
     stage.prepare()
+    sound = [unit for unit in found if unit.payload]
+    documents = _rows(docs, sound)
     if settings.backend == "img2dataset":
-        shards = _fill_by_img2dataset(stage, docs, settings, engine)
+        urls = _urls(stage, docs, sound, engine)
+        shards = shard_units(urls, documents, settings.images_per_shard)
+        drafts = [_draft(stage, unit, documents) for unit in shards]
+        img2dataset.run(
+            stage, drafts, urls, settings.fetch, settings.picture, settings.images_per_shard, engine
+        )
     else:
         with decoders(engine.size) as pool:
-            urls = _urls(stage, docs, engine)
-            shards = shard_units(urls, settings.images_per_shard)
-            work = _Filling(stage, urls, settings, _documents(docs), retry_failed, engine.progress)
+            urls = _urls(stage, docs, sound, engine)
+            shards = shard_units(urls, documents, settings.images_per_shard)
+            known = _previous(stage, shards, urls, settings.images_per_shard, engine)
+            work = _Filling(stage, urls, settings, documents, known, retry_failed, engine.progress)
             asyncio.run(work.run(shards, pool))
-    manifest = stage.finish(shards, {})
+    why = "not as its manifest says; run the stage that wrote it again, then this one"
+    manifest = stage.finish(shards, {unit.name: why for unit in found if not unit.payload})
+    previous.remove(out)
     exchange.remove(out)
     return manifest
 
@@ -106,6 +121,10 @@ def download(
 def identity(settings: Download) -> dict[str, Any]:
     """The settings that decide what a shard holds: they enter the digest, the effort of fetching does not."""
     return settings.model_dump(mode="json", exclude={"fetch": set(_EFFORT)})
+
+
+def _made_by(stage: Stage) -> str:
+    return files.digest([stage.settings, version("lcl")])
 
 
 def refuse_foreign_tables(out: Path) -> None:
@@ -119,8 +138,9 @@ def refuse_foreign_tables(out: Path) -> None:
             raise RecipeError(f"{table}: made by img2dataset; name another folder, or filter with this one")
 
 
-def shard_units(urls: Urls, images_per_shard: int) -> list[Unit]:
-    """The shards to be: at least one, so that an empty corpus has a proof too.
+def shard_units(urls: Urls, documents: int, images_per_shard: int) -> list[Unit]:
+    """The shards to be: at least one, so that an empty corpus has a proof too; the first counts the
+    documents.
 
     Raises:
         RecipeError: more than keys have room for.
@@ -130,32 +150,37 @@ def shard_units(urls: Urls, images_per_shard: int) -> list[Unit]:
         raise RecipeError(
             f"{urls.count} URLs in {count} shards; raise images_per_shard above {images_per_shard}"
         )
-    return [Unit(number, f"{number:05d}") for number in range(count)]
+    # The list decides what a shard holds, not the documents it came from: those may change and it may not.
+    digest = urls.digest
+    digests = [f"{digest}-{documents}", *[digest] * (count - 1)]
+    return [Unit(number, f"{number:05d}", digest=digest) for number, digest in enumerate(digests)]
 
 
-def _urls(stage: Stage, docs: Path, engine: Engine) -> Urls:
+def _urls(stage: Stage, docs: Path, documents: list[Unit], engine: Engine) -> Urls:
     scratch = exchange.scratch(stage.out, "urls", stage.digest)
-    return distinct_urls(scratch, document_units(docs), read_manifest(docs).ledger.images.kept, engine)
+    return distinct_urls(scratch, documents, read_manifest(docs).ledger.images.kept, engine)
 
 
-def _documents(docs: Path) -> int:
-    return read_manifest(docs).ledger.documents.kept
+def _rows(docs: Path, documents: list[Unit]) -> int:
+    """How many documents the sound shards hold."""
+    rows = {shard.name: shard.rows for shard in read_manifest(docs).shards}
+    return sum(rows[unit.name] for unit in documents)
 
 
-def _draft(stage: Stage, number: int, documents: int) -> Draft:
+def _previous(stage: Stage, shards: list[Unit], urls: Urls, size: int, engine: Engine) -> Previous:
+    """What shards of another list, set aside now or by a run that was killed, know of this one."""
+    previous.set_aside(stage.out, _made_by(stage), [stage.proof_of(unit) is not None for unit in shards])
+    return previous.previous(
+        stage.out, exchange.scratch(stage.out, "previous", urls.digest), urls, size, engine
+    )
+
+
+def _draft(stage: Stage, unit: Unit, documents: int) -> Draft:
     """An empty shard; documents go through whole and are counted once, with the first."""
-    draft = Draft(stage.out, number, stage.digest)
-    if number == 0:
+    draft = Draft(stage.out, unit.number, stage.digest_of(unit))
+    if unit.number == 0:
         draft.ledger.documents = Count(read=documents, kept=documents)
     return draft
-
-
-def _fill_by_img2dataset(stage: Stage, docs: Path, settings: Download, engine: Engine) -> list[Unit]:
-    urls = _urls(stage, docs, engine)
-    shards = shard_units(urls, settings.images_per_shard)
-    drafts = [_draft(stage, unit.number, _documents(docs)) for unit in shards]
-    img2dataset.run(stage, drafts, urls, settings.fetch, settings.picture, settings.images_per_shard, engine)
-    return shards
 
 
 class _Filling:
@@ -167,6 +192,7 @@ class _Filling:
         urls: Urls,
         settings: Download,
         documents: int,
+        known: Previous,
         retry_failed: bool,
         progress: Progress,
     ) -> None:
@@ -174,11 +200,10 @@ class _Filling:
         self._urls = urls
         self._settings = settings
         self._documents = documents
+        self._known = known
         self._retry_failed = retry_failed
         self._progress = progress
         self._places: dict[int, _Place] = {}  # of the URLs under way, by their number in this run
-        self._batch: list[tuple[_Place, Fetched]] = []
-        self._sent: set[asyncio.Task[None]] = set()  # batches that are being decoded
         self._finished: asyncio.Queue[Spool] = asyncio.Queue()
         self._waiting = 0  # URLs without an outcome
 
@@ -201,17 +226,15 @@ class _Filling:
 
     async def _gather(self, todo: list[Unit], pool: Decoders) -> None:
         """Bring every URL to its outcome."""
+        batches = Batches(pool, self._settings.picture, self._decoded)
         async with aclosing(fetch_all(self._draw(todo), self._settings.fetch)) as results:
             async for fetched in results:
                 place = self._places.pop(fetched.index)
                 if fetched.content is None:
                     self._failed(place, fetched)
-                    continue
-                self._batch.append((place, fetched))
-                if self._is_batch_full():
-                    await self._send(pool)
-        await self._send(pool)
-        await asyncio.gather(*self._sent)
+                else:
+                    await batches.add((place, fetched), fetched.content)
+        await batches.finish()
 
     def _draw(self, todo: list[Unit]) -> Iterator[str | Carrier]:
         """What to fetch or read, shard after shard, drawn when there is room for them."""
@@ -225,55 +248,36 @@ class _Filling:
 
     def _begin(self, unit: Unit) -> Spool:
         size = self._settings.images_per_shard
-        draft = _draft(self._stage, unit.number, self._documents)
-        spool = Spool(draft, self._urls.rows(unit.number * size, size), self._settings.key_digits)
-        if proof_of(self._stage.out, unit.number, self._stage.digest):
-            self._keep(unit, spool)
-        self._waiting -= self._urls_in(unit) - len(spool.missing())
+        urls = self._urls.rows(unit.number * size, size)
+        draft = _draft(self._stage, unit, self._documents)
+        spool = Spool(draft, urls, self._settings.key_digits, _made_by(self._stage))
+        for index, row, content in self._outcomes(unit, len(urls)):
+            if not is_transient(row["reason"]):
+                spool.keep(index, row, content)
+        self._waiting -= len(urls) - len(spool.missing())
         if spool.is_complete:
             self._finished.put_nowait(spool)
         return spool
 
-    def _keep(self, unit: Unit, spool: Spool) -> None:
-        """Take over what needs no second attempt from the finished shard."""
-        table = store.read_rows(self._stage.out, unit.number)
-        rows = {
-            row["key"]: (index, row) for index, row in enumerate(table) if not is_transient(row["reason"])
-        }
-        pictures = store.read_pictures(self._stage.out, rows)
-        for key, (index, row) in rows.items():
-            spool.keep(index, row, pictures.get(key, b""))
+    def _outcomes(self, unit: Unit, count: int) -> Iterator[tuple[int, store.Row, bytes]]:
+        """What is known: by the finished shard of which some is tried again, or by those set aside."""
+        if self._stage.proof_of(unit):
+            return previous.outcomes(self._stage.out, unit.number, {index: index for index in range(count)})
+        return self._known.outcomes(unit.number)
 
     def _is_wanted(self, unit: Unit) -> bool:
-        if not proof_of(self._stage.out, unit.number, self._stage.digest):
+        if not self._stage.proof_of(unit):
             return True
         rows = store.read_rows(self._stage.out, unit.number, ["reason"]) if self._retry_failed else []
         return any(is_transient(row["reason"]) for row in rows)
 
-    def _is_batch_full(self) -> bool:
-        nbytes = sum(len(fetched.content or b"") for _, fetched in self._batch)
-        return len(self._batch) >= _BATCH_PICTURES or nbytes >= _BATCH_BYTES
-
-    async def _send(self, pool: Decoders) -> None:
-        """Hand the batch to a decoding process, but let none queue up more than it needs to stay busy."""
-        while len(self._sent) > 2 * pool.size:
-            done, self._sent = await asyncio.wait(self._sent, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        self._sent.add(asyncio.create_task(self._decode(pool, self._batch)))
-        self._batch = []
-
-    async def _decode(self, pool: Decoders, batch: list[tuple["_Place", Fetched]]) -> None:
-        """Settle a batch as soon as it is decoded: a slow host must not hold up what others have sent."""
-        contents = [fetched.content or b"" for _, fetched in batch]
-        outcomes = await pool.prepare(contents, self._settings.picture)
-        for (place, fetched), outcome in zip(batch, outcomes, strict=True):
-            nbytes = len(fetched.content or b"")
-            if isinstance(outcome, Prepared):
-                place.spool.store(place.index, outcome, fetched.http_status, nbytes)
-                self._settle(place.spool)
-            else:
-                self._failed(place, replace(fetched, reason=outcome.reason, detail=outcome.detail))
+    def _decoded(self, fetched: "tuple[_Place, Fetched]", outcome: Prepared | Refusal) -> None:
+        place, answer = fetched
+        if isinstance(outcome, Refusal):
+            self._failed(place, replace(answer, reason=outcome.reason, detail=outcome.detail))
+            return
+        place.spool.store(place.index, outcome, answer.http_status, len(answer.content or b""))
+        self._settle(place.spool)
 
     def _failed(self, place: "_Place", fetched: Fetched) -> None:
         place.spool.fail(place.index, fetched)
@@ -281,7 +285,7 @@ class _Filling:
 
     def _settle(self, spool: Spool) -> None:
         self._waiting -= 1
-        if self._waiting % _BATCH_PICTURES == 0:
+        if self._waiting % _REPORTED == 0:
             self._progress(self._stage.name, self._urls.count - self._waiting, self._urls.count)
         if spool.is_complete:
             self._finished.put_nowait(spool)

@@ -51,7 +51,7 @@ def run(
         RecipeError: img2dataset is not installed or failed, or private addresses are not allowed.
     """
     _check(fetch, urls)
-    todo = [draft for draft in drafts if proof_of(stage.out, draft.number, stage.digest) is None]
+    todo = [draft for draft in drafts if proof_of(stage.out, draft.number, draft.digest) is None]
     if not todo:
         return
     work = stage.out / _FOLDER

@@ -16,9 +16,11 @@ from schemas.images import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, IMAGES, SUCCESS
 class Spool:
     """What is known so far about the URLs of one shard."""
 
-    def __init__(self, draft: Draft, urls: list[Url], digits: int) -> None:
+    def __init__(self, draft: Draft, urls: list[Url], digits: int, made_by: str) -> None:
+        """`digits` number a picture in its shard's keys; `made_by` is the digest of the settings."""
         self._draft = draft
         self._urls = urls
+        self._made_by = made_by
         self._digits = digits
         self._rows: list[Row | None] = [None] * len(urls)
         self._places: dict[int, int] = {}
@@ -57,6 +59,7 @@ class Spool:
     def keep(self, index: int, row: Row, content: bytes) -> None:
         """Take over a whole row, and the picture it speaks of (empty for a failure)."""
         row = row | {"offset": None, "nbytes": None, "references": self._urls[index].references}
+        row["key"] = self._key(index)
         if row["status"] == SUCCESS:
             self._places[index] = self._end
             self._end += self._file.write(content)
@@ -75,7 +78,7 @@ class Spool:
                 row["offset"] = tar.add(f"{row['key']}.jpg", self._file.read(row["nbytes"]))
                 tar.add(f"{row['key']}.json", member_json(row))
             tar.close()
-        publish(self._draft, rows, len(self._places))
+        publish(self._draft, rows, len(self._places), self._made_by)
         self.discard()
 
     def discard(self) -> None:
@@ -84,20 +87,23 @@ class Spool:
         files.temporary(self._draft.folder / f"{self._draft.number:05d}.spool").unlink(missing_ok=True)
 
     def _row(self, index: int, status: str) -> Row:
-        key = f"{self._draft.number:05d}{index:0{self._digits}d}"
-        return dict.fromkeys(IMAGES.names) | {"url": self._urls[index].url, "key": key, "status": status}
+        return dict.fromkeys(IMAGES.names) | {"url": self._urls[index].url, "status": status}
+
+    def _key(self, index: int) -> str:
+        return f"{self._draft.number:05d}{index:0{self._digits}d}"
 
 
-def publish(draft: Draft, rows: list[Row], members: int) -> None:
+def publish(draft: Draft, rows: list[Row], members: int, made_by: str = "") -> None:
     """Publish a shard whose tar is written: its table, statistics and ledger in image references.
 
     Args:
         draft: with `.tar` at its temporary path.
         rows: of `IMAGES`, all of them.
         members: pictures in the tar.
+        made_by: the digest of the settings.
     """
     draft.rows(".tar", members)
-    write_table(draft.path(".parquet"), rows)
+    write_table(draft.path(".parquet"), rows, made_by)
     draft.rows(".parquet", len(rows))
     write_stats(draft.path("_stats.json"), rows)
     draft.rows("_stats.json", 1)

@@ -26,6 +26,7 @@ from schemas.versions import SCHEMA_KEY, check
 _SHARD_DIGITS = 5  # of a key; the rest numbers the picture in its shard
 _TABLE = re.compile(r"^\d{5,}\.parquet$")
 _BLOCK = tarfile.BLOCKSIZE
+_MADE_BY = b"lcl.made_by"
 # What img2dataset writes beside a picture; equal names, so that its users' code reads ours.
 _MEMBER_FIELDS = (
     "url",
@@ -175,10 +176,16 @@ def members(tar: Path) -> Iterator[tuple[Member, bytes]]:
         raise ShardError(f"{tar}: torn ({error}); download this shard again") from error
 
 
-def write_table(path: Path, rows: Iterable[Row]) -> None:
-    """Write the table of a shard, one row per URL tried."""
-    table = pa.Table.from_pylist(list(rows), schema=IMAGES)
-    pq.write_table(table, path, compression="zstd")
+def write_table(path: Path, rows: Iterable[Row], made_by: str = "") -> None:
+    """Write the table of a shard, one row per URL tried; `made_by` is the digest of the settings."""
+    schema = IMAGES.with_metadata({**IMAGES.metadata, _MADE_BY: made_by.encode()})
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path, compression="zstd")
+
+
+def made_by(table: Path) -> str:
+    """The digest of the settings by which a shard was made; empty where nobody wrote it down."""
+    metadata: dict[bytes, bytes] = pq.read_schema(table).metadata or {}
+    return metadata.get(_MADE_BY, b"").decode()
 
 
 def write_stats(path: Path, rows: Iterable[Row]) -> None:

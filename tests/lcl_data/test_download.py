@@ -183,7 +183,7 @@ def test_a_killed_run_resumes_at_the_shard_and_ends_in_the_same_bytes(server, tm
     download(docs, store, SETTINGS, Engine(1))
     again = server.counts - before
     assert not any(server.url(path) in done for path in again)
-    assert sum(again.values()) == 120 - len(done)
+    assert sum(again.values()) <= 120 - len(done)
     assert contents(store) == contents(calm)
     deadline = time.monotonic() + 10
     while any(is_alive(child) for child in children):
@@ -216,6 +216,67 @@ def test_retry_failed_fetches_only_what_may_have_passed(server, tmp_path):
     server.serve("/flaky.jpg", Answer(picture(77)))
     download(docs, tmp_path / "fresh", SETTINGS, Engine(1))
     assert contents(tmp_path / "fresh") == contents(store)
+
+
+def test_a_changed_list_of_urls_costs_only_what_is_added(server, tmp_path):
+    urls = serve_pictures(server, 45)
+    gone, store = server.url("/gone.jpg"), tmp_path / "store"
+    download(write_docs(tmp_path / "first", [*urls[:30], gone]), store, SETTINGS, Engine(1))
+    before = Counter(server.counts)
+    docs = write_docs(tmp_path / "second", [*urls[10:], gone])
+    manifest = download(docs, store, SETTINGS, Engine(1))
+    assert server.counts - before == {f"/{n}.jpg": 1 for n in range(30, 45)}
+    assert (manifest.ledger.images.kept, manifest.ledger.images.rejected) == (35, {"http_404": 1})
+    download(docs, tmp_path / "fresh", SETTINGS, Engine(2))
+    assert contents(store) == contents(tmp_path / "fresh")
+
+
+def test_documents_that_change_and_point_at_the_same_pictures_cost_nothing(server, tmp_path):
+    urls = serve_pictures(server, 30)
+    first = download(write_docs(tmp_path / "first", urls), tmp_path / "store", SETTINGS, Engine(1))
+    before = Counter(server.counts)
+    docs = write_docs(tmp_path / "second", urls, per_document=5)
+    second = download(docs, tmp_path / "store", SETTINGS, Engine(1))
+    assert server.counts == before and second.shards == first.shards
+    assert second.ledger.documents.kept == 6 and second.inputs != first.inputs
+
+
+def test_other_pixels_are_not_taken_over(server, tmp_path):
+    docs = write_docs(tmp_path / "docs", serve_pictures(server, 12))
+    download(docs, tmp_path / "store", SETTINGS, Engine(1))
+    small = SETTINGS.model_copy(update={"picture": SETTINGS.picture.model_copy(update={"short_side": 20})})
+    download(docs, tmp_path / "store", small, Engine(1))
+    assert set(server.counts.values()) == {2}
+    assert {row["width"] for row in rows(tmp_path / "store").values()} == {20}
+
+
+def test_a_shard_killed_between_table_and_tar_is_not_taken_at_its_word(server, tmp_path):
+    urls = serve_pictures(server, 24)
+    store = tmp_path / "store"
+    download(write_docs(tmp_path / "first", urls), store, SETTINGS, Engine(1))
+    (store / "manifest.json").unlink()
+    for name in ("00000", "00001"):  # the tar of a neighbour, as long as another list's would be
+        (store / f"{name}.tar").write_bytes((store / "00002.tar").read_bytes())
+    docs = write_docs(tmp_path / "second", urls[1:])
+    download(docs, store, SETTINGS, Engine(1))
+    download(docs, tmp_path / "fresh", SETTINGS, Engine(1))
+    assert contents(store) == contents(tmp_path / "fresh")
+
+
+def test_a_torn_document_shard_fails_alone_and_costs_nothing_twice_once_it_is_mended(server, tmp_path):
+    urls = serve_pictures(server, 30)
+    docs, store = write_docs(tmp_path / "docs", urls), tmp_path / "store"
+    whole = (docs / "00001.parquet").read_bytes()
+    (docs / "00001.parquet").write_bytes(whole[:-100])
+    torn = download(docs, store, SETTINGS, Engine(1))
+    assert list(torn.failed) == ["00001.parquet"] and "again" in torn.failed["00001.parquet"]
+    assert torn.ledger.images.kept == 15 and torn.ledger.documents.kept == 5
+    (docs / "00001.parquet").write_bytes(whole)
+    mended = download(docs, store, SETTINGS, Engine(1))
+    assert not mended.failed and mended.ledger.images.kept == 30
+    assert set(server.counts.values()) == {1}
+    download(docs, tmp_path / "fresh", SETTINGS, Engine(4))
+    assert contents(store) == contents(tmp_path / "fresh")
 
 
 def test_progress_is_told_in_pictures(server, tmp_path):
