@@ -1,6 +1,6 @@
 """The stage `filter`: attach what the image store knows, then let filters cut, in the order of the recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -8,16 +8,15 @@ from pathlib import Path
 import polars as pl
 
 from lcl_data import exchange
-from lcl_data.attach import attach, attached
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
-from lcl_data.exchange import answers_of
+from lcl_data.evidence import Evidence, gather
 from lcl_data.filters import Filter
 from lcl_data.foreign import accept
 from lcl_data.frames import Frames, read_frames, sound_units
 from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, input_of, settings_of
 from lcl_data.views import check, measured, view_of
-from schemas.manifest import Manifest, read_manifest
+from schemas.manifest import Manifest
 from schemas.members import key
 
 
@@ -52,42 +51,40 @@ def filter_documents(
         exchange.remove(out)
         return manifest
     stage.prepare()
-    answers = None
-    if images:
-        references = read_manifest(docs).ledger.images.kept
-        scratch = exchange.scratch(out, "attach", stage.digest)
-        answers = attach(scratch, [unit for unit in units if unit.payload], images, references, engine)
-    manifest = stage.run(partial(_filter_shard, tuple(filters), answers), units, engine, notes)
+    evidence = gather(partial(exchange.scratch, out, digest=stage.digest), docs, units, images, engine)
+    manifest = stage.run(partial(_filter_shard, tuple(filters), evidence), units, engine, notes)
     exchange.remove(out)
     return manifest
 
 
-def _filter_shard(filters: tuple[Filter, ...], answers: list[Path] | None, unit: Unit, draft: Draft) -> None:
-    counts_texts = any(each.applies_to == "text" for each in filters)
-    facts = answers_of(answers, unit.number) if answers else None
+def _filter_shard(filters: tuple[Filter, ...], evidence: Evidence, unit: Unit, draft: Draft) -> None:
     with DocumentWriter(draft) as writer:
-        for frames in read_frames(unit):
-            _count_read(frames, draft, counts_texts)
-            left = frames if facts is None else attached(frames, facts, draft)
-            left = _cut(left, filters, draft)
-            if counts_texts:
+        for frames in batches(unit, filters, evidence, draft):
+            left = cut(frames, filters, [draft] * len(filters))
+            if draft.ledger.texts:
                 draft.count("texts").kept += left.texts.height
             writer.write(left.to_table(), left.images.height)
 
 
-def _count_read(frames: Frames, draft: Draft, counts_texts: bool) -> None:
-    draft.count("documents").read += frames.documents.height
-    draft.count("images").read += frames.images.height
-    if counts_texts:
-        draft.count("texts").read += frames.texts.height
+def batches(unit: Unit, filters: Sequence[Filter], evidence: Evidence, draft: Draft) -> Iterator[Frames]:
+    """The documents of a shard with the evidence in their columns; `draft` counts what was read."""
+    counts_texts = any(each.applies_to == "text" for each in filters)
+    known = evidence.of_shard(unit.number)
+    for frames in read_frames(unit):
+        draft.count("documents").read += frames.documents.height
+        draft.count("images").read += frames.images.height
+        if counts_texts:
+            draft.count("texts").read += frames.texts.height
+        yield known.brought_to(frames, draft)
 
 
-def _cut(frames: Frames, filters: Sequence[Filter], draft: Draft) -> Frames:
-    """What the filters leave, each seeing what those before it left."""
-    for kind, neighbours in groupby(filters, key=lambda each: each.applies_to):
+def cut(frames: Frames, filters: Sequence[Filter], drafts: Sequence[Draft]) -> Frames:
+    """What the filters leave, each seeing what those before it left; `drafts` count what each rejects."""
+    steps = zip(filters, drafts, strict=True)
+    for kind, neighbours in groupby(steps, key=lambda step: step[0].applies_to):
         # Neighbours of one kind share their view: dropping its rows changes no fact of the others.
         view = view_of(frames, kind)
-        for each in neighbours:
+        for each, draft in neighbours:
             judged = measured(view, [each]).with_columns(each.reason().alias("reason"))
             frames = _drop(frames, each, judged.filter(pl.col("reason").is_not_null()), draft)
             view = judged.filter(pl.col("reason").is_null()).drop("reason")

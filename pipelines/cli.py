@@ -88,9 +88,10 @@ def download(
 @app.command("filter")
 def filter_(
     docs: options.Documents,
-    out: options.Out,
+    out: options.OutOrNone = None,
     use: options.Filters = [],  # noqa: B006
     images: options.Images = None,
+    report: options.Report = False,
     workers: options.Workers = 0,
     as_json: options.Json = False,
 ) -> None:
@@ -98,13 +99,12 @@ def filter_(
 
     Example: lcl filter docs filtered --images images -u 'image_size: {min_side_px: 150}' -u image_aspect
     """
-    from lcl_data.filter import filter_documents
-    from lcl_data.filters import Filter
-    from pipelines.recipes import members
+    from pipelines import filtering
 
     console, engine = _start(workers, as_json)
-    filters = members("lcl_data.filters", use, Filter)
-    raise typer.Exit(console.manifest(filter_documents(docs, out, filters, engine, images=images)))
+    if report:
+        raise typer.Exit(filtering.report(docs, use, images, engine, console))
+    raise typer.Exit(filtering.cut(docs, out, use, images, engine, console))
 
 
 @app.command()

@@ -9,6 +9,10 @@ Documents = Annotated[Path, typer.Argument(help="Stage folder with documents (of
 Out = Annotated[
     Path, typer.Argument(help="Folder to fill; new, empty, or of an earlier run of this command.")
 ]
+OutOrNone = Annotated[Path | None, typer.Argument(help="As for other stages; not needed with --report.")]
+Report = Annotated[
+    bool, typer.Option("--report", help="Write nothing: show what each filter would drop, and its facts.")
+]
 Images = Annotated[Path | None, typer.Option("--images", help="Image store: OUT of `lcl download`.")]
 Workers = Annotated[int, typer.Option("--workers", "-w", help="Processes; 0 means one per core.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout at the end.")]

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from schemas.members import names
+from tests.lcl_data.corpus import document, write_documents
 from tests.pipelines.small import tiny
 
 HEAVY = ("torch", "polars", "ray", "pyarrow", "numpy", "PIL", "aiohttp", "tokenizers", "timm")
@@ -147,3 +148,20 @@ def test_a_stopped_training_is_exit_code_1_and_goes_on(
     assert (stopped.exit_code, summary["is_finished"]) == (1, False)
     assert "the same command goes on" in stopped.stderr
     assert result(*command, f"steps={summary['step'] + 1}")["step"] == summary["step"] + 1
+
+
+def test_a_report_needs_no_folder_and_writes_none(tmp_path: Path) -> None:
+    docs = write_documents(tmp_path / "docs", [[document(0, "one"), document(1, "one two")]])
+    use = ["-u", "text_length: {min_words: 2}", "-u", "image_count"]
+    done = lcl("filter", str(docs), *use, "--report", "--json", "-w", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["filters"][0]["reasons"]["too_short"] == {"alone": 1, "in_sequence": 1}
+    assert told["filters"][1]["reasons"]["too_few"] == {"alone": 2, "in_sequence": 1}
+    assert told["facts"]["document"]["words"]["quantiles"]["p99"] == 2
+    for shown in ("text_length", "too_few", "100.0%", "in sequence", "documents: 2 read, 0 would be kept"):
+        assert shown in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["docs"]
+    without = lcl("filter", str(docs), *use, cwd=tmp_path)
+    assert without.returncode == 2
+    assert "name a folder to fill" in without.stderr
