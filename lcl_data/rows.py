@@ -15,6 +15,7 @@ from lcl_data.archives import Packed, lines
 from lcl_data.sources import parse
 from schemas.errors import ShardError, SourceError
 
+_BUFFER_NBYTES = 1 << 20
 Fields = dict[str, Any] | SourceError
 
 
@@ -45,7 +46,9 @@ def parquet_rows(path: Path, columns: frozenset[str], batch_rows: int) -> Iterat
         ShardError: the file is torn, no Parquet, or lacks one of the columns.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        # By default Arrow reads ahead and keeps what it has read, in the end the whole file; with a buffer it
+        # reads even a row group by pages.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_NBYTES) as file:
             if missing := columns - set(file.schema_arrow.names):
                 raise ShardError(
                     f"{path}: no column {', '.join(sorted(missing))}; is it a file of this format?"

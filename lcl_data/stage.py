@@ -249,7 +249,7 @@ def open_documents(path: Path) -> pq.ParquetFile:
         ShardError: torn, foreign or of a newer version.
     """
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False)  # else it keeps every row group it has read
     except (OSError, ValueError) as error:
         raise ShardError(
             f"{path}: not a whole Parquet file ({error}); run the stage that wrote it again"

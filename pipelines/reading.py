@@ -67,7 +67,7 @@ def _show_document(path: Path, id: str, console: Console) -> Json | None:
 
 def _documents(path: Path, id: str) -> Iterator[Document]:
     for file in sorted(path.glob("*.parquet")):
-        for batch in pq.ParquetFile(file).iter_batches(columns=["id"], batch_size=65536):
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(columns=["id"], batch_size=65536):
             if any(value.startswith(id) for value in batch.column("id").to_pylist()):
                 rows = pl.scan_parquet(file).filter(pl.col("id").str.starts_with(id)).collect()
                 yield from map(from_row, rows.to_dicts())
