@@ -1,4 +1,4 @@
-"""What is brought to documents before filters judge them: the facts of the image store."""
+"""What is brought to documents before filters judge them: the facts of the image store, scores of models."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from lcl_data.draft import Draft
 from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of
 from lcl_data.frames import Frames
+from lcl_data.scores import Scores
+from lcl_data.scoring import match, with_scores
 from lcl_data.stage import Unit
 from schemas.manifest import read_manifest
 
@@ -21,13 +23,18 @@ class Evidence:
 
     Attributes:
         pictures: what the store knows of each image item; None where no store was named.
+        scores: the tables that `scored` was found in.
+        scored: which score belongs to which item or document; None where no filter asks for one.
     """
 
-    pictures: tuple[Path, ...] | None = None
+    pictures: tuple[Path, ...] | None
+    scores: Scores
+    scored: tuple[Path, ...] | None
 
     def of_shard(self, number: int) -> "ShardEvidence":
         """What concerns the documents of one shard, in memory."""
-        return ShardEvidence(answers_of(self.pictures, number) if self.pictures else None)
+        pictures, scored = (answers_of(a, number) if a else None for a in (self.pictures, self.scored))
+        return ShardEvidence(pictures, self.scores, scored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +42,49 @@ class ShardEvidence:
     """The part of the evidence that concerns one shard of documents."""
 
     pictures: pl.DataFrame | None
+    scores: Scores
+    scored: pl.DataFrame | None
 
     def brought_to(self, frames: Frames, draft: Draft) -> Frames:
         """The frames with all facts in their columns; images that the store lacks are rejected."""
-        return frames if self.pictures is None else attached(frames, self.pictures, draft)
+        known = frames if self.pictures is None else attached(frames, self.pictures, draft)
+        return known if self.scored is None else with_scores(known, self.scored, self.scores)
 
 
-def gather(
-    scratch: Callable[[str], Path], docs: Path, units: Sequence[Unit], images: Path | None, engine: Engine
-) -> Evidence:
-    """Ask what is known of the documents.
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where evidence comes from.
 
-    Args:
-        scratch: question -> folder of its exchange (see `exchange.scratch`).
-        docs: stage folder of the documents.
-        units: its shards; those that are torn (no payload) are not asked about.
-        images: image store.
-        engine: where the exchanges run.
-
-    Raises:
-        ShardError: a shard or a table of the store is torn.
+    Attributes:
+        images: image store, ours or img2dataset's; None if there is none.
+        scores: tables of scores, and which of them are wanted.
     """
-    if images is None:
-        return Evidence()
-    sound = [unit for unit in units if unit.payload]
-    references = read_manifest(docs).ledger.images.kept
-    return Evidence(tuple(attach(scratch("attach"), sound, images, references, engine)))
+
+    images: Path | None
+    scores: Scores
+
+    def gather(
+        self, scratch: Callable[[str], Path], docs: Path, units: Sequence[Unit], engine: Engine
+    ) -> Evidence:
+        """Ask what is known of documents.
+
+        Args:
+            scratch: question -> folder of its exchange (see `exchange.scratch`).
+            docs: stage folder of the documents.
+            units: its shards; those that are torn (no payload) are not asked about.
+            engine: where the exchanges run.
+
+        Raises:
+            RecipeError: tables of scores contradict each other.
+            ShardError: a shard or a table of the store is torn.
+        """
+        ledger = read_manifest(docs).ledger
+        sound = [unit for unit in units if unit.payload]
+        pictures = scored = None
+        if self.images:
+            found = attach(scratch("attach"), sound, self.images, ledger.images.kept, engine)
+            pictures = tuple(found)
+        if self.scores.names:
+            rows = ledger.images.kept + ledger.documents.kept
+            scored = tuple(match(scratch("score"), sound, self.scores, pictures, engine, rows))
+        return Evidence(pictures, self.scores, scored)

@@ -10,10 +10,11 @@ import polars as pl
 from lcl_data import exchange
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
-from lcl_data.evidence import Evidence, gather
+from lcl_data.evidence import Evidence, Sources
 from lcl_data.filters import Filter
 from lcl_data.foreign import accept
 from lcl_data.frames import Frames, read_frames, sound_units
+from lcl_data.scores import open_scores
 from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, input_of, settings_of
 from lcl_data.views import check, measured, view_of
 from schemas.manifest import Manifest
@@ -21,7 +22,12 @@ from schemas.members import key
 
 
 def filter_documents(
-    docs: Path, out: Path, filters: Sequence[Filter], engine: Engine, images: Path | None = None
+    docs: Path,
+    out: Path,
+    filters: Sequence[Filter],
+    engine: Engine,
+    images: Path | None = None,
+    scores: Sequence[Path] = (),
 ) -> Manifest:
     """Fill `out` with what the filters keep of the documents in `docs`.
 
@@ -32,29 +38,41 @@ def filter_documents(
         engine: where it runs.
         images: image store whose facts are attached first; images it lacks are rejected. A
             folder that img2dataset made is indexed before.
+        scores: tables of model scores, or folders of them, for filters that cut on scores.
 
     Returns:
         The manifest; its ledger counts each rejection as `<filter>:<reason>`.
 
     Raises:
-        RecipeError: a filter asks for a column that documents do not have.
+        RecipeError: a filter asks for a column that documents do not have, or for a score that no table has;
+            tables contradict each other.
         ShardError: there is no manifest in `docs`, or a table of the store is torn.
     """
-    check(filters)
+    sources = sources_of(filters, images, scores)
     notes = accept(images, engine) if images else []
     stores = [input_of("images", images, IMAGES_FROM)] if images else []
     units, torn = sound_units(docs)
-    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *stores, *torn)
+    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *stores, *sources.scores.inputs, *torn)
     settings = {"filters": [{key(each): settings_of(each)} for each in filters]}
     stage = Stage("filter", out, settings, inputs)
     if manifest := stage.finished():
         exchange.remove(out)
         return manifest
     stage.prepare()
-    evidence = gather(partial(exchange.scratch, out, digest=stage.digest), docs, units, images, engine)
+    evidence = sources.gather(partial(exchange.scratch, out, digest=stage.digest), docs, units, engine)
     manifest = stage.run(partial(_filter_shard, tuple(filters), evidence), units, engine, notes)
     exchange.remove(out)
     return manifest
+
+
+def sources_of(filters: Sequence[Filter], images: Path | None, scores: Sequence[Path]) -> Sources:
+    """Where the evidence for filters comes from, once the filters are known to fit it.
+
+    Raises:
+        RecipeError: a filter does not fit documents; a score is in no table.
+    """
+    check(filters)
+    return Sources(images, open_scores(scores, [name for each in filters for name in each.scores()]))
 
 
 def _filter_shard(filters: tuple[Filter, ...], evidence: Evidence, unit: Unit, draft: Draft) -> None:

@@ -16,13 +16,13 @@ from pydantic import BaseModel
 
 from lcl_data.draft import Draft
 from lcl_data.engine import Engine
-from lcl_data.evidence import Evidence, gather
-from lcl_data.filter import batches, cut
+from lcl_data.evidence import Evidence
+from lcl_data.filter import batches, cut, sources_of
 from lcl_data.filters import UNMEASURED, Filter, Kind
 from lcl_data.foreign import accept
 from lcl_data.frames import Frames, sound_units
 from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Unit, input_of, settings_of
-from lcl_data.views import check, measured, view_of
+from lcl_data.views import measured, view_of
 from schemas.errors import ShardError
 from schemas.manifest import Count, Ledger
 from schemas.members import key
@@ -89,7 +89,13 @@ class Report(BaseModel):
     notes: list[str]
 
 
-def report(docs: Path, filters: Sequence[Filter], engine: Engine, images: Path | None = None) -> Report:
+def report(
+    docs: Path,
+    filters: Sequence[Filter],
+    engine: Engine,
+    images: Path | None = None,
+    scores: Sequence[Path] = (),
+) -> Report:
     """Count what the filters would cut of the documents in `docs`; see `filter_documents` for the arguments.
 
     The exchange with the image store needs scratch space, which is taken where TMPDIR points.
@@ -98,7 +104,7 @@ def report(docs: Path, filters: Sequence[Filter], engine: Engine, images: Path |
         RecipeError: a filter does not fit documents; a folder is of the wrong stage.
         ShardError: there is no manifest in `docs`, or a table of the store is torn.
     """
-    check(filters)
+    sources = sources_of(filters, images, scores)
     notes = accept(images, engine) if images else []
     input_of("documents", docs, DOCUMENTS_FROM)
     if images:
@@ -106,7 +112,7 @@ def report(docs: Path, filters: Sequence[Filter], engine: Engine, images: Path |
     units, _ = sound_units(docs)
     total, failed = Tally.empty(filters), {}
     with tempfile.TemporaryDirectory(prefix="lcl-report-") as scratch:
-        evidence = gather(Path(scratch).joinpath, docs, units, images, engine)
+        evidence = sources.gather(Path(scratch).joinpath, docs, units, engine)
         work = partial(_tally, tuple(filters), evidence)
         for done, (unit, tally) in enumerate(engine.run(work, units), start=1):
             if isinstance(tally, str):

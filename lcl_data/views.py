@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from lcl_data.filters import Filter, Kind
+from lcl_data.filters import Filter, Kind, score_column
 from lcl_data.frames import Frames, no_documents
 from schemas.errors import RecipeError
 from schemas.members import key
@@ -38,7 +38,8 @@ def check(filters: Sequence[Filter]) -> None:
     """
     known: dict[tuple[Kind, str], tuple[Filter, pl.Expr]] = {}
     for each in filters:
-        view = view_of(no_documents(), each.applies_to)
+        scores = {score_column(name): pl.lit(None, pl.Float64) for name in each.scores()}
+        view = view_of(no_documents(), each.applies_to).with_columns(**scores)
         for name, fact in each.facts().items():
             if name in view.columns:
                 raise RecipeError(

@@ -91,6 +91,7 @@ def filter_(
     out: options.OutOrNone = None,
     use: options.Filters = [],  # noqa: B006
     images: options.Images = None,
+    scores: options.Scores = [],  # noqa: B006
     report: options.Report = False,
     workers: options.Workers = 0,
     as_json: options.Json = False,
@@ -99,12 +100,11 @@ def filter_(
 
     Example: lcl filter docs filtered --images images -u 'image_size: {min_side_px: 150}' -u image_aspect
     """
-    from pipelines import filtering
+    from pipelines.filtering import Filtering
 
     console, engine = _start(workers, as_json)
-    if report:
-        raise typer.Exit(filtering.report(docs, use, images, engine, console))
-    raise typer.Exit(filtering.cut(docs, out, use, images, engine, console))
+    step = Filtering(use, images, scores)
+    raise typer.Exit(step.report(docs, engine, console) if report else step.cut(docs, out, engine, console))
 
 
 @app.command()

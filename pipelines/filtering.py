@@ -1,13 +1,13 @@
 """`lcl filter`: cut, or with --report say what would be cut."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lcl_data.engine import Engine
 from lcl_data.filter import filter_documents
 from lcl_data.filters import Filter
-from lcl_data.report import Effect, Report
-from lcl_data.report import report as count
+from lcl_data.report import Effect, Report, report
 from pipelines.console import Console
 from pipelines.recipes import members
 from schemas.errors import RecipeError
@@ -15,39 +15,59 @@ from schemas.errors import RecipeError
 Row = tuple[object, ...]
 
 
-def cut(
-    docs: Path, out: Path | None, use: Sequence[str], images: Path | None, engine: Engine, console: Console
-) -> int:
-    """Fill `out` with what the filters leave; returns the exit code.
+@dataclass(frozen=True, slots=True)
+class Filtering:
+    """What the command line asks for.
 
-    Raises:
-        RecipeError: no `out`, or filters that do not fit.
+    Attributes:
+        use: filters, as `--use` names them.
+        images: image store, if there is one.
+        scores: tables of model scores.
     """
-    if out is None:
-        raise RecipeError("name a folder to fill: lcl filter DOCS OUT; --report needs none")
-    filters = members("lcl_data.filters", use, Filter)
-    return console.manifest(filter_documents(docs, out, filters, engine, images=images))
+
+    use: Sequence[str]
+    images: Path | None
+    scores: Sequence[Path]
+
+    @property
+    def filters(self) -> list[Filter]:
+        """The filters.
+
+        Raises:
+            RecipeError: an entry names none, or settings it does not have.
+        """
+        return members("lcl_data.filters", self.use, Filter)
+
+    def cut(self, docs: Path, out: Path | None, engine: Engine, console: Console) -> int:
+        """Fill `out` with what the filters leave; returns the exit code.
+
+        Raises:
+            RecipeError: no `out`, or filters that do not fit.
+        """
+        if out is None:
+            raise RecipeError("name a folder to fill: lcl filter DOCS OUT; --report needs none")
+        return console.manifest(
+            filter_documents(docs, out, self.filters, engine, images=self.images, scores=self.scores)
+        )
+
+    def report(self, docs: Path, engine: Engine, console: Console) -> int:
+        """Show what the filters would cut, write nothing; returns the exit code, 1 where a shard is torn."""
+        told = report(docs, self.filters, engine, images=self.images, scores=self.scores)
+        console.stop()
+        console.table("what each threshold would drop", _EFFECTS, list(_effects(told)))
+        console.table("facts before anything is cut", _FACTS, list(_facts(told)))
+        for kind, counted in told.ledger:
+            if counted is not None:
+                console.say(f"{kind}: {counted.read:,} read, {counted.kept:,} would be kept")
+        for note in told.notes:
+            console.say(f"note: {note}")
+        console.failures(told.failed)
+        console.result(told.model_dump(exclude_none=True))
+        return 1 if told.failed else 0
 
 
-def report(docs: Path, use: Sequence[str], images: Path | None, engine: Engine, console: Console) -> int:
-    """Show what the filters would cut and write nothing; returns the exit code, 1 where shards are torn."""
-    told = count(docs, members("lcl_data.filters", use, Filter), engine, images=images)
-    console.stop()
-    header = ("filter", "judges", "alone", "share", "in sequence", "share")
-    console.table("what each threshold would drop", header, list(_effects(told)))
-    console.table(
-        "facts before anything is cut",
-        ("fact", "of", "unmeasured", "p1", "p5", "p50", "p95", "p99"),
-        list(_facts(told)),
-    )
-    for kind, counted in told.ledger:
-        if counted is not None:
-            console.say(f"{kind}: {counted.read:,} read, {counted.kept:,} would be kept")
-    for note in told.notes:
-        console.say(f"note: {note}")
-    console.failures(told.failed)
-    console.result(told.model_dump(exclude_none=True))
-    return 1 if told.failed else 0
+_EFFECTS = ("filter", "judges", "alone", "share", "in sequence", "share")
+_FACTS = ("fact", "of", "unmeasured", "p1", "p5", "p50", "p95", "p99")
 
 
 def _effects(told: Report) -> Iterator[Row]:

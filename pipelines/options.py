@@ -10,6 +10,14 @@ Out = Annotated[
     Path, typer.Argument(help="Folder to fill; new, empty, or of an earlier run of this command.")
 ]
 OutOrNone = Annotated[Path | None, typer.Argument(help="As for other stages; not needed with --report.")]
+Scores = Annotated[
+    list[Path],
+    typer.Option(
+        "--scores",
+        help="Table of model scores (Parquet, CSV, JSON Lines), or a folder of them, for the filter score; "
+        "repeat. Columns: name, value, and one of key, sha256, url, document_id.",
+    ),
+]
 Report = Annotated[
     bool, typer.Option("--report", help="Write nothing: show what each filter would drop, and its facts.")
 ]
@@ -35,18 +43,22 @@ Labelled = Annotated[
 RecipeName = Annotated[
     Path, typer.Argument(help="A YAML recipe, or the name of one of ours: mmc4, obelics, demo.")
 ]
+
+
+def _members(folder: str) -> str:
+    """The members of a folder by the names of its files, so that help imports no engine."""
+    files = (Path(__file__).parents[1] / folder).glob("[a-z]*.py")
+    return ", ".join(sorted(path.stem for path in files))
+
+
 _USE = "As name or 'name: {setting: value}'; repeat. Settings: schemas/json/recipe.json. Members:"
-# The names are told here and not looked up, so that help imports no engine; a test compares.
 Filters = Annotated[
     list[str],
     typer.Option(
         "--use",
         "-u",
-        help=f"{_USE} image_aspect, image_bytes, image_count, image_size, similarity, text_length, "
-        "url_words.",
+        help=f"{_USE} {_members('lcl_data/filters')}.",
     ),
 ]
-Rules = Annotated[
-    list[str], typer.Option("--use", "-u", help=f"{_USE} exact_document, same_image_bytes, same_url.")
-]
-Evals = Annotated[list[str], typer.Option("--use", "-u", help=f"{_USE} knn, linear_probe.")]
+Rules = Annotated[list[str], typer.Option("--use", "-u", help=f"{_USE} {_members('lcl_data/dedupe')}.")]
+Evals = Annotated[list[str], typer.Option("--use", "-u", help=f"{_USE} {_members('lcl_train/evals')}.")]

@@ -39,6 +39,7 @@ class Plan:
     ingest: Ingest
     download: Download | None
     filters: list[Filter] | None
+    scores: list[Path]
     rules: list[Rule] | None
     tokenizer: TokenizerSection | None
     shard: Shard | None
@@ -112,6 +113,7 @@ def plan(recipe: Recipe) -> Plan:
         ingest=settle(Ingest, ingest, "ingest"),
         download=_section(Download, recipe.download, "download"),
         filters=_members("lcl_data.filters", recipe.filters, Filter),
+        scores=[Path(path) for path in recipe.scores],
         rules=_members("lcl_data.dedupe", recipe.dedupe, Rule),
         tokenizer=recipe.tokenizer,
         shard=_section(Shard, recipe.shard, "shard"),

@@ -67,7 +67,8 @@ def data_stages(road: Plan, engine: Engine) -> Iterator[Manifest]:
         images = work / "images"
         yield download(docs, images, road.download, engine)
     if road.filters is not None:
-        yield filter_documents(docs, work / "filtered", road.filters, engine, images=images)
+        filtered = work / "filtered"
+        yield filter_documents(docs, filtered, road.filters, engine, images=images, scores=road.scores)
         docs = work / "filtered"
     if road.rules is not None:
         yield deduplicate(docs, work / "deduplicated", road.rules, engine)

@@ -62,6 +62,7 @@ class Recipe(Settings):
     ingest: Section | None = Field(None, description="format, src and the source's own settings")
     download: Section | None = Field(None, description="settings of `lcl download`")
     filters: list[Member] | None = Field(None, description="filters, in the order in which they cut")
+    scores: list[str] = Field([], description="tables of model scores, or folders of them, for filters")
     dedupe: list[Member] | None = Field(None, description="rules, in the order in which they cut")
     tokenizer: TokenizerSection | None = Field(None, description="learn one; else shard.tokenizer names it")
     shard: Section | None = Field(None, description="tokenizer and containers of the training shards")

@@ -19,6 +19,11 @@ Kind = Literal["document", "image", "text"]
 UNMEASURED = "unmeasured"
 
 
+def score_column(name: str) -> str:
+    """The column of images or documents that holds a score."""
+    return f"score_{name}"
+
+
 class Filter(Settings):
     """The base of all filters: names of reasons, and for each the condition under which it holds.
 
@@ -44,6 +49,10 @@ class Filter(Settings):
         threshold never does. What polars cannot express is made by `measure`.
         """
         return {}
+
+    def scores(self) -> tuple[str, ...]:
+        """Names of the scores (tables given with `--scores`) it cuts on; `score_column` is their column."""
+        return ()
 
     @abstractmethod
     def reasons(self) -> dict[str, pl.Expr]:

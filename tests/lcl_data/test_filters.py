@@ -71,7 +71,11 @@ def test_image_count():
 
 
 # What has no default: a list that is the user's to give.
-NEEDED = {"flagged_words": {"file": __file__}, "domains": {"deny": ["h.org"]}}
+NEEDED = {
+    "score": {"name": "clip", "min": 0.28},
+    "flagged_words": {"file": __file__},
+    "domains": {"deny": ["h.org"]},
+}
 
 
 @pytest.mark.parametrize("name", members.names("lcl_data.filters"))
