@@ -4,7 +4,7 @@ applied at once, shard by shard.
 `decisions/` beside the shards says for every copy what was kept in its stead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,18 +12,21 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from lcl_data import exchange, files
-from lcl_data.dedupe import Rule
+from lcl_data.dedupe import ExactRule, Kind, NearRule, Rule
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of, buckets_for
-from lcl_data.frames import Frames, no_documents, read_frames, sound_units
-from lcl_data.stage import DOCUMENTS_FROM, Stage, Unit, input_of, settings_of
+from lcl_data.frames import Frames, read_frames, sound_units
+from lcl_data.neighbours import Question, keys_of, neighbours
+from lcl_data.stage import DOCUMENTS_FROM, Stage, Unit, input_of, settings_of, texts_in
 from schemas.decisions import DECISIONS
-from schemas.manifest import Manifest, read_manifest
+from schemas.manifest import Count, Manifest, read_manifest
 from schemas.members import key
 
 DECISIONS_FOLDER = "decisions"
 Decisions = tuple[tuple[Rule, list[Path]], ...]  # of each rule: its answers, by bucket
+# Columns of decisions that an exact rule may leave out.
+_NULLABLE = {"kept": pl.UInt64, "kept_item": pl.Int32, "kept_id": pl.String, "similarity": pl.Float32}
 
 
 def deduplicate(docs: Path, out: Path, rules: Sequence[Rule], engine: Engine) -> Manifest:
@@ -48,43 +51,54 @@ def deduplicate(docs: Path, out: Path, rules: Sequence[Rule], engine: Engine) ->
         exchange.remove(out)
         return manifest
     stage.prepare()
+    asked = [unit for unit in units if unit.payload]
     decisions: Decisions = ()
     for number, rule in enumerate(rules):
-        folder = exchange.scratch(out, f"{number:02d}_{key(rule)}", stage.digest)
-        asked = [unit for unit in units if unit.payload]
-        keys = partial(_keys, rule, decisions)
-        buckets = buckets_for(_rows(docs, rule))
-        answers = exchange.exchange(folder, asked, keys, partial(_decide, rule), buckets, engine)
-        decisions = (*decisions, (rule, answers))
+        step = partial(_scratch, out, f"{number:02d}_{key(rule)}", stage.digest)
+        question = Question(asked, partial(_read, decisions), _count(docs, asked, rule.compares), step)
+        decisions = (*decisions, (rule, _ask(rule, question, engine)))
     _publish(out / DECISIONS_FOLDER, decisions)
     manifest = stage.run(partial(_apply, decisions), units, engine)
     exchange.remove(out)
     return manifest
 
 
-def _rows(docs: Path, rule: Rule) -> int:
-    count = getattr(read_manifest(docs).ledger, rule.drops).kept
-    return int(count)
+def _scratch(out: Path, question: str, digest: str, step: str) -> Path:
+    return exchange.scratch(out, f"{question}.{step}" if step else question, digest)
 
 
-def _keys(rule: Rule, earlier: Decisions, unit: Unit) -> pl.DataFrame:
-    """What the rule compares in a shard, without what earlier rules dropped."""
+def _count(docs: Path, units: Sequence[Unit], kind: Kind) -> int:
+    """How many documents, images or texts a folder holds."""
+    counted: Count | None = getattr(read_manifest(docs).ledger, kind)
+    # Most stages count no texts: the footers of their shards do.
+    return counted.kept if counted else sum(texts_in(unit.payload) for unit in units)
+
+
+def _ask(rule: Rule, question: Question, engine: Engine) -> list[Path]:
+    if isinstance(rule, NearRule):
+        return neighbours(rule, question, engine)
+    assert isinstance(rule, ExactRule)
+    keys, reduce = partial(keys_of, rule, question.read), partial(_decide, rule)
+    buckets = buckets_for(question.rows * rule.spread)
+    return exchange.exchange(question.folder(""), question.units, keys, reduce, buckets, engine)
+
+
+def _read(earlier: Decisions, unit: Unit) -> Iterator[Frames]:
+    """The documents of a shard without what earlier rules dropped."""
     decided = _of_shard(earlier, unit.number)
-    parts = [rule.keys(no_documents())]
     for frames in read_frames(unit):
-        for other, dropped in decided:
-            frames = (
-                frames.drop_documents(dropped) if other.drops == "documents" else frames.drop_items(dropped)
-            )
-        parts.append(rule.keys(frames))
-    return pl.concat(parts)
+        left = frames
+        for rule, dropped in decided:
+            left = left.drop_documents(dropped) if rule.drops == "documents" else left.drop_items(dropped)
+        yield left
 
 
-def _decide(rule: Rule, rows: pl.DataFrame) -> pl.DataFrame:
+def _decide(rule: ExactRule, rows: pl.DataFrame) -> pl.DataFrame:
     decided = rule.reduce(rows)
-    if "similarity" not in decided.columns:
-        decided = decided.with_columns(similarity=pl.lit(None, pl.Float32))
-    return decided.select(DECISIONS.names)
+    absent = [pl.lit(None, dtype).alias(name) for name, dtype in _NULLABLE.items()]
+    return decided.with_columns(
+        each for each in absent if each.meta.output_name() not in decided.columns
+    ).select(DECISIONS.names)
 
 
 def _of_shard(decisions: Decisions, shard: int) -> list[tuple[Rule, pl.DataFrame]]:
@@ -93,30 +107,44 @@ def _of_shard(decisions: Decisions, shard: int) -> list[tuple[Rule, pl.DataFrame
 
 def _apply(decisions: Decisions, unit: Unit, draft: Draft) -> None:
     decided = _of_shard(decisions, unit.number)
+    cuts_texts = any(rule.drops == "texts" for rule, _ in decisions)
     with DocumentWriter(draft) as writer:
         for frames in read_frames(unit):
-            draft.count("documents").read += frames.documents.height
-            draft.count("images").read += frames.images.height
+            _count_read(frames, draft, cuts_texts)
             for rule, dropped in decided:
                 frames = _drop(frames, rule, dropped, draft)
+            if cuts_texts:
+                draft.count("texts").kept += frames.texts.height
             writer.write(frames.to_table(), frames.images.height)
 
 
+def _count_read(frames: Frames, draft: Draft, cuts_texts: bool) -> None:
+    draft.count("documents").read += frames.documents.height
+    draft.count("images").read += frames.images.height
+    if cuts_texts:
+        draft.count("texts").read += frames.texts.height
+
+
 def _drop(frames: Frames, rule: Rule, dropped: pl.DataFrame, draft: Draft) -> Frames:
+    # What no document stands for (an evaluation set does, or nothing) has a null in `kept`.
+    relation = pl.when(pl.col("kept").is_null()).then(pl.lit("as ")).otherwise(pl.lit("kept "))
     said = dropped.select(
-        "document",
-        "item",
-        "id",
-        pl.lit(key(rule)).alias("reason"),
-        (pl.lit("kept ") + pl.col("kept_id")).alias("detail"),
+        "document", "item", "id", reason=pl.lit(key(rule)), detail=relation + pl.col("kept_id")
     )
     if rule.drops == "documents":
         pages = frames.documents.select("document", "url")
         return frames.without_documents(
             said.drop("item").join(pages, on="document", maintain_order="left"), draft
         )
-    pictures = frames.images.select("document", "item", "url")
-    return frames.without_images(said.join(pictures, on=["document", "item"], maintain_order="left"), draft)
+    items = frames.images if rule.drops == "images" else frames.texts
+    rejected = said.join(
+        items.select("document", "item", "url"), on=["document", "item"], maintain_order="left"
+    )
+    return (
+        frames.without_images(rejected, draft)
+        if rule.drops == "images"
+        else frames.without_texts(rejected, draft)
+    )
 
 
 def _publish(folder: Path, decisions: Decisions) -> None:

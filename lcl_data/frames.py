@@ -77,6 +77,14 @@ class Frames:
         )
         return Frames(*left)
 
+    def only_documents(self, wanted: pl.DataFrame) -> "Frames":
+        """The documents named by document, and their items."""
+        left = (
+            frame.join(wanted, on="document", how="semi", maintain_order="left")
+            for frame in (self.documents, self.items)
+        )
+        return Frames(*left)
+
     def without_images(self, rejected: pl.DataFrame, draft: Draft) -> "Frames":
         """Drop image items and write them down.
 

@@ -258,6 +258,15 @@ def open_documents(path: Path) -> pq.ParquetFile:
     return file
 
 
+def texts_in(path: Path) -> int:
+    """How many text items a document shard holds, as its footer says."""
+    metadata = open_documents(path).metadata
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    texts = [column for column in columns if column.path_in_schema == "items.list.element.text"]
+    return sum(column.num_values - column.statistics.null_count for column in texts)
+
+
 def _owners(out: Path) -> Iterator[str]:
     """The stage that fills a folder, by its manifest or, where it is unfinished, by one of its proofs."""
     if (out / MANIFEST).exists():

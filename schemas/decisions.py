@@ -11,11 +11,11 @@ DECISIONS = stamp(
     pa.schema(
         [
             pa.field("document", pa.uint64(), nullable=False),  # input shard number << 32 | row
-            ("item", pa.int32()),  # index of the dropped image item as read; null: the document is dropped
-            pa.field("id", pa.string(), nullable=False),  # of the document dropped or holding the image
-            pa.field("kept", pa.uint64(), nullable=False),  # document kept, or holding the image kept
+            ("item", pa.int32()),  # index of the dropped item as read; null: the document is dropped
+            pa.field("id", pa.string(), nullable=False),  # of the document dropped or holding the item
+            ("kept", pa.uint64()),  # document kept, or holding the item kept; null: no document stays for it
             ("kept_item", pa.int32()),
-            pa.field("kept_id", pa.string(), nullable=False),
+            ("kept_id", pa.string()),  # where `kept` is null: which evaluation item it is like, if any
             ("similarity", pa.float32()),  # 0..1; null where equality was asked for
         ]
     ),

@@ -1,7 +1,9 @@
-"""Dedupe rules: when two documents or two pictures are copies, and which of them stays. One per file.
+"""Dedupe rules: when two documents, texts or pictures are copies, and which of them stays. One per file.
 
-A rule is an exchange: *keys* says, shard by shard, what would be equal in a copy; *reduce* sees all rows of
-equal keys of the whole corpus and decides. It compares hashes of 128 bits, never texts.
+A rule is an exchange: *keys* says, shard by shard, what would be equal in a copy, in hashes and never in
+texts. An `ExactRule` decides over all rows of equal keys of the whole corpus (*reduce*). A `NearRule` looks
+for what is alike: copies share one at least of their several keys; *facts* and *similarity* verify every pair
+that does; *decide* sees the sets that verified pairs link.
 """
 
 from abc import abstractmethod
@@ -14,6 +16,7 @@ from lcl_data.exchange import hashes
 from lcl_data.frames import Frames
 from schemas.recipe import Settings
 
+Kind = Literal["documents", "images", "texts"]
 COPY = ["key", "check"]  # what is equal in copies: the two halves of a 128-bit hash
 
 
@@ -24,23 +27,71 @@ class Rule(Settings):
     never drop both copies.
     """
 
-    drops: ClassVar[Literal["documents", "images"]]
+    compares: ClassVar[Kind]
+
+    @property
+    def drops(self) -> Kind:
+        """What a decision drops; another kind than what is compared only where a rule says so."""
+        return self.compares
+
+    @property
+    def spread(self) -> int:
+        """About how many keys a document, image or text that is compared has."""
+        return 1
 
     @abstractmethod
     def keys(self, frames: Frames) -> pl.DataFrame:
-        """Narrow rows of a batch of documents.
-
-        Returns:
-            key, check (UInt64: the two halves of a 128-bit hash of what is compared), document (UInt64),
-            item (Int32; null where documents are compared), id (of the document), and what else the rule
-            needs. No row: what cannot be compared has no copies.
+        """Narrow rows of a batch of documents: key (UInt64), document (UInt64), item (Int32; null where
+        documents are compared), and what else the rule needs. No row: what cannot be compared has no copies.
         """
+
+
+class ExactRule(Rule):
+    """A rule that looks for equality: `keys` has also check (the other half of a 128-bit hash) and id."""
 
     @abstractmethod
     def reduce(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Decisions over rows that share a bucket: the columns of `schemas.decisions`, `similarity` aside
-        where equality is asked for; a row per document or image to drop, each one once.
+        """Decisions over rows that share a bucket: columns of `schemas.decisions`, at least those that are
+        never null; a row per document, image or text to drop, each one once.
         """
+
+
+class NearRule(Rule):
+    """A rule that looks for likeness: `lcl_data.neighbours` says how it runs.
+
+    Its similarity must not depend on the order of a pair.
+    """
+
+    facts_bytes: ClassVar[int] = 100  # about how many a row of `facts` takes: buckets are made to fit
+
+    @property
+    @abstractmethod
+    def least(self) -> float:
+        """The similarity (0..1) from which a pair counts as copies."""
+
+    @abstractmethod
+    def facts(self, frames: Frames) -> pl.DataFrame:
+        """What similarity is computed from: document, item, id, and the rule's own columns.
+
+        Asked only of documents that hold a candidate; rows of what is no candidate are dropped.
+        """
+
+    @abstractmethod
+    def similarity(self, pairs: pl.DataFrame) -> pl.Series:
+        """0..1 for each row of `pairs`: the rule's own columns of `facts`, and the same ones named
+        `other_<column>`.
+        """
+
+    def decide(self, sets: pl.DataFrame) -> pl.DataFrame:
+        """Decisions over the copies of the whole corpus: all but the first of each set.
+
+        Args:
+            sets: a row per member of a set of two at least, the columns of `schemas.decisions`: its place and
+                id, those of the first member of its set in the order of reading (for the first: its own), and
+                its similarity to the nearest other member.
+        """
+        is_first = (pl.col("document") == pl.col("kept")) & pl.col("item").eq_missing(pl.col("kept_item"))
+        return sets.filter(~is_first)
 
 
 def hashed(rows: pl.DataFrame, compared: pl.Series) -> pl.DataFrame:

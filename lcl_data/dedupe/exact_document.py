@@ -4,11 +4,11 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from lcl_data.dedupe import Rule, hashed, keep_one
+from lcl_data.dedupe import ExactRule, hashed, keep_one
 from lcl_data.frames import Frames
 
 
-class ExactDocument(Rule):
+class ExactDocument(ExactRule):
     """Documents with equal texts in order, and equal pictures in any order; the first one read stays.
 
     Texts are compared after Unicode normalisation (NFC) and with every run of white space as one space;
@@ -16,7 +16,7 @@ class ExactDocument(Rule):
     count: MMC4's matching puts the pictures of two copies of a page at different sentences.
     """
 
-    drops: ClassVar[Literal["documents"]] = "documents"
+    compares: ClassVar[Literal["documents"]] = "documents"
 
     def keys(self, frames: Frames) -> pl.DataFrame:
         """A row per document: the hash of its items."""

@@ -5,11 +5,11 @@ from typing import ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
-from lcl_data.dedupe import Rule, hashed, keep_one
+from lcl_data.dedupe import ExactRule, hashed, keep_one
 from lcl_data.frames import Frames
 
 
-class SameImageBytes(Rule):
+class SameImageBytes(ExactRule):
     """Image items whose stored bytes have the same SHA-256; the first in the order of reading stays.
 
     An image whose hash is unknown (never attached from a store) has no copies. The default scope is one
@@ -17,7 +17,7 @@ class SameImageBytes(Rule):
     texts rightly.
     """
 
-    drops: ClassVar[Literal["images"]] = "images"
+    compares: ClassVar[Literal["images"]] = "images"
     scope: Literal["document", "corpus"] = Field("document", description="where copies are looked for")
 
     def keys(self, frames: Frames) -> pl.DataFrame:

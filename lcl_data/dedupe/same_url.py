@@ -5,18 +5,18 @@ from typing import ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
-from lcl_data.dedupe import Rule, hashed, keep_one
+from lcl_data.dedupe import ExactRule, hashed, keep_one
 from lcl_data.frames import Frames
 
 
-class SameUrl(Rule):
+class SameUrl(ExactRule):
     """Documents with the same page URL, character by character; one without a URL has no copies.
 
     OBELICS keeps the most recent crawl (step 10); dumps are read in the order of their names, so the last one
     read is the latest.
     """
 
-    drops: ClassVar[Literal["documents"]] = "documents"
+    compares: ClassVar[Literal["documents"]] = "documents"
     keep: Literal["last", "first"] = Field("last", description="which one stays, in the order of reading")
 
     def keys(self, frames: Frames) -> pl.DataFrame:

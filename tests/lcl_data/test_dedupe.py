@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 from lcl_data.dedupe import Rule
 from lcl_data.dedupe.exact_document import ExactDocument
+from lcl_data.dedupe.near_document import NearDocument
 from lcl_data.dedupe.same_image_bytes import SameImageBytes
 from lcl_data.dedupe.same_url import SameUrl
 from lcl_data.deduplicate import deduplicate
@@ -22,7 +23,7 @@ from schemas.documents import Image, Text
 from schemas.versions import check
 from tests.lcl_data.corpus import bytes_of, document, read_documents, rejects, shards, write_documents
 
-ALL = (ExactDocument(), SameUrl(), SameImageBytes(scope="corpus"))
+ALL = (ExactDocument(), SameUrl(), SameImageBytes(scope="corpus"), NearDocument(ngram=1, threshold=0.5))
 
 
 def kept(tmp_path, corpus, *rules):
@@ -80,7 +81,7 @@ def test_a_rule_does_not_see_what_an_earlier_one_dropped(tmp_path):
 def test_decisions_say_what_was_kept(tmp_path):
     picture = Image("u", sha256="aa")
     corpus = [[document(0, "a", picture)], [document(1, "a", picture), document(2, "b", picture)]]
-    kept(tmp_path, corpus, *ALL)
+    kept(tmp_path, corpus, *ALL[:3])
     paths = sorted((tmp_path / "out/decisions").iterdir())
     assert [path.name for path in paths] == [
         "00_exact_document.parquet",

@@ -1,0 +1,130 @@
+"""Texts as hashes of their words and word n-grams, a batch at a time in numpy.
+
+The hashes are of 64 bits and the same on every machine, in every process and version. A word is a run of
+letters and digits after lower-casing; a character of a script that sets no spaces is a word of its own.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+
+# Scripts that set no spaces between words.
+_SCRIPTS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_UNSPACED = rf"([{_SCRIPTS}])"
+_MARKED = rf"[{_SCRIPTS}\p{{M}}]"  # or a letter whose accent is a character of its own
+_LARGEST_NGRAM = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """Hashes of a batch of texts, one after the other: those of text i are values[ends[i - 1]:ends[i]]."""
+
+    values: Hashes
+    ends: NDArray[np.int64]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many each text has."""
+        return np.diff(self.ends, prepend=0)
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """The text of each hash."""
+        return np.repeat(np.arange(len(self.ends)), self.counts)
+
+
+def words(texts: pl.Series) -> Hashed:
+    """The hash of each word of each text; none of a null."""
+    plain = _plain(texts.fill_null(""))
+    joined = pl.select(plain.str.join("")).to_series().to_arrow(compat_level=pl.CompatLevel.oldest())
+    data = np.append(np.frombuffer(joined.buffers()[2], np.uint8), np.zeros(_CHUNK, np.uint8))
+    inside = _in_word(data)
+    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+    starts, stops = edges[::2], edges[1::2]
+    ends = np.cumsum(plain.str.len_bytes().to_numpy(), dtype=np.int64)
+    return Hashed(_hashed(data, starts, stops - starts), np.searchsorted(starts, ends))
+
+
+def _hashed(data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Hashes:
+    """The hash of each slice of `data`, which goes on for eight bytes after the last one."""
+    chunks = np.ndarray(len(data) - _CHUNK + 1, "<u8", data, strides=(1,))  # the eight bytes from each place
+    hashes = mixed(chunks[starts] & _MASKS[np.minimum(lengths, _CHUNK)])
+    long = np.flatnonzero(lengths > _CHUNK)
+    for done in count(_CHUNK, _CHUNK):
+        if not len(long):
+            return hashes
+        rest = np.minimum(lengths[long] - done, _CHUNK)
+        hashes[long] = mixed(hashes[long] ^ (chunks[starts[long] + done] & _MASKS[rest]))
+        long = long[lengths[long] > done + _CHUNK]
+    raise AssertionError
+
+
+def joined(hashed: Hashed, ends: NDArray[np.int64]) -> Hashed:
+    """The same hashes as those of longer texts, text i being the texts from ends[i - 1] to ends[i]."""
+    before = np.concatenate([[0], hashed.ends])
+    return Hashed(hashed.values, before[ends])
+
+
+def ngrams(hashed: Hashed, size: int) -> Hashed:
+    """The hash of each run of `size` words of each text, with repetitions; none of a shorter text."""
+    total = max(0, len(hashed.values) - size + 1)
+    factors = _odd(_LARGEST_NGRAM)
+    runs = np.zeros(total, np.uint64)
+    for place in range(size):
+        runs += hashed.values[place : place + total] * factors[place]
+    counts = np.maximum(hashed.counts - size + 1, 0)
+    starts = hashed.ends - hashed.counts
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return Hashed(mixed(runs[np.repeat(starts, counts) + within]), np.cumsum(counts))
+
+
+def _plain(texts: pl.Series) -> pl.Series:
+    """Each text between line feeds, in lower case; where it holds more than ASCII also as `_spaced` says."""
+    lower = texts.str.to_lowercase()
+    marked = ((lower.str.len_bytes() != lower.str.len_chars()) & lower.str.contains(_MARKED)).arg_true()
+    return "\n" + lower.scatter(marked, _spaced(lower[marked])) + "\n"
+
+
+def _spaced(texts: pl.Series) -> pl.Series:
+    """Accents composed (NFKC), white space between words that have none."""
+    composed = texts.str.normalize("NFKC")
+    return composed.str.replace_all(_UNSPACED, " $1 ").str.replace_all(r"[^\w\s]", " ")
+
+
+def _in_word(data: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which bytes of UTF-8 belong to a letter or digit."""
+    inside = _WORD_BYTES[data]
+    for lead, second, size in _SYMBOLS:
+        at = np.flatnonzero(data == lead)
+        at = at[np.isin(data[at + 1], second)] if len(at) else at
+        for place in range(size):
+            inside[at + place] = False
+    return inside
+
+
+_CHUNK = 8
+_MASKS = np.array([(1 << 8 * size) - 1 for size in range(_CHUNK + 1)], np.uint64)
+_WORD_BYTES = np.array([byte >= 0x80 or chr(byte).isalnum() for byte in range(256)], np.bool_)
+# First byte, second bytes and length of characters that are no letters: Latin-1 signs (U+0080 to U+00BF),
+# punctuation and symbols (U+2000 to U+2BFF), wide punctuation (U+3000 to U+303F).
+_SYMBOLS = ((0xC2, range(0x80, 0xC0), 2), (0xE2, range(0x80, 0xB0), 3), (0xE3, (0x80,), 3))
+
+
+@cache
+def _odd(count: int) -> Hashes:
+    """Well-mixed odd numbers, the same for ever."""
+    return mixed(np.arange(1, count + 1, dtype=np.uint64)) | np.uint64(1)
+
+
+def mixed(values: Hashes) -> Hashes:
+    """Each value with its bits spread over all 64 (the finaliser of SplitMix64)."""
+    mixed = values + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
