@@ -68,19 +68,31 @@ def items(
     return tuple(made), tuple(lost)
 
 
-def per_image(found: Sequence[Slot], values: Any) -> list[Any] | None:
-    """The values of a list for each picture in order; None if the list cannot be dealt out to them.
+def deal(
+    found: Sequence[Slot], meta: Mapping[str, Any], names: Mapping[str, str]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Give each picture its entry of the lists that speak of pictures.
 
-    A list as long as the slots must hold nothing beside texts (null, or a struct of nulls as Parquet may
-    give it back); where nothing but pictures is there, both ways mean the same.
+    Args:
+        found: of `slots`.
+        meta: fields of the row.
+        names: under which name an entry of a field stands among a picture's facts; where that is empty, the
+            entry's own fields do.
+
+    Returns:
+        The facts of every picture in order, and `meta` without the fields that could be dealt out.
     """
-    if not isinstance(values, list):
-        return None
-    if len(values) == len(found):
-        pairs = list(zip(values, found, strict=True))
-        if not any(_says(value) for value, (image, _) in pairs if image is None):
-            return [value for value, (image, _) in pairs if image is not None]
-    return values if len(values) == sum(image is not None for image, _ in found) else None
+    facts: list[dict[str, Any]] = [{} for image, _ in found if image is not None]
+    left = dict(meta)
+    for key, name in names.items():
+        values = _per_image(found, meta.get(key))
+        if values is None or not all(name or value is None or isinstance(value, dict) for value in values):
+            continue
+        del left[key]
+        for fact, value in zip(facts, values, strict=True):
+            if value is not None:
+                fact |= {name: value} if name else value
+    return facts, left
 
 
 def json_of(fields: Mapping[str, Any], column: str, kind: type) -> Any:
@@ -107,6 +119,21 @@ def columns(fact: Mapping[str, Any], wanted: Mapping[str, str]) -> tuple[dict[st
     fits = {name: fact[key] for name, key in wanted.items() if _fits(name, fact.get(key))}
     used = {wanted[name] for name in fits}
     return fits, {key: value for key, value in fact.items() if key not in used}
+
+
+def _per_image(found: Sequence[Slot], values: Any) -> list[Any] | None:
+    """The values of a list for each picture in order; None if the list cannot be dealt out to them.
+
+    A list as long as the slots must hold nothing beside texts (null, or a struct of nulls as Parquet may
+    give it back); where nothing but pictures is there, both ways mean the same.
+    """
+    if not isinstance(values, list):
+        return None
+    if len(values) == len(found):
+        pairs = list(zip(values, found, strict=True))
+        if not any(_says(value) for value, (image, _) in pairs if image is None):
+            return [value for value, (image, _) in pairs if image is not None]
+    return values if len(values) == sum(image is not None for image, _ in found) else None
 
 
 def _strings(fields: Mapping[str, Any], column: str) -> list[str | None]:

@@ -65,11 +65,8 @@ class Omnicorpus(Source):
         if isinstance(fields, SourceError):
             raise fields
         found = slots.slots(fields, _BLANK)
-        meta = rest(fields, _NEEDED | _NESTED.keys()) | _nested(fields)
-        facts: list[dict[str, Any]] = [{} for image, _ in found if image]
-        for key, name in _PER_IMAGE.items():
-            if key in meta and _deal(facts, name, slots.per_image(found, meta[key])):
-                del meta[key]
+        fields = rest(fields, _NEEDED | _NESTED.keys()) | _nested(fields)
+        facts, meta = slots.deal(found, fields, _PER_IMAGE)
         page = meta.get("general_metadata", {}).get("url")
         page = page if isinstance(page, str) and page else None
         items, lost = slots.items(found, lambda _, number, url: _image(url, page, facts[number]))
@@ -80,16 +77,6 @@ def _nested(fields: dict[str, Any]) -> dict[str, Any]:
     """The nested columns that say something."""
     values = {key: slots.json_of(fields, key, kind) for key, kind in _NESTED.items()}
     return {key: value for key, value in values.items() if value}
-
-
-def _deal(facts: list[dict[str, Any]], name: str, values: list[Any] | None) -> bool:
-    """Give each picture its value under `name`, or its fields where that is empty; False if it cannot."""
-    if values is None or not all(name or value is None or isinstance(value, dict) for value in values):
-        return False
-    for fact, value in zip(facts, values, strict=True):
-        if value is not None:
-            fact |= {name: value} if name else value
-    return True
 
 
 def _image(raw: str, page: str | None, fact: dict[str, Any]) -> Image:
