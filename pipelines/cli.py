@@ -90,6 +90,7 @@ def filter_(
     docs: options.Documents,
     out: options.OutOrNone = None,
     use: options.Filters = [],  # noqa: B006
+    preset: options.FilterPreset = [],  # noqa: B006
     images: options.Images = None,
     scores: options.Scores = [],  # noqa: B006
     report: options.Report = False,
@@ -103,7 +104,7 @@ def filter_(
     from pipelines.filtering import Filtering
 
     console, engine = _start(workers, as_json)
-    step = Filtering(use, images, scores)
+    step = Filtering(preset, use, images, scores)
     raise typer.Exit(step.report(docs, engine, console) if report else step.cut(docs, out, engine, console))
 
 
@@ -111,7 +112,8 @@ def filter_(
 def dedupe(
     docs: options.Documents,
     out: options.Out,
-    use: options.Rules = ["exact_document", "same_url", "same_image_bytes"],  # noqa: B006
+    use: options.Rules = [],  # noqa: B006
+    preset: options.RulePreset = [],  # noqa: B006
     workers: options.Workers = 0,
     as_json: options.Json = False,
 ) -> None:
@@ -119,13 +121,11 @@ def dedupe(
 
     Example: lcl dedupe work/filtered work/deduplicated -u exact_document -u 'same_url: {keep: last}'
     """
-    from lcl_data.dedupe import Rule
     from lcl_data.deduplicate import deduplicate
-    from pipelines.recipes import members
+    from pipelines.recipes import rules
 
     console, engine = _start(workers, as_json)
-    rules = members("lcl_data.dedupe", use, Rule)
-    raise typer.Exit(console.manifest(deduplicate(docs, out, rules, engine)))
+    raise typer.Exit(console.manifest(deduplicate(docs, out, rules(preset, use), engine)))
 
 
 @app.command()

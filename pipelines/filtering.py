@@ -9,7 +9,7 @@ from lcl_data.filter import filter_documents
 from lcl_data.filters import Filter
 from lcl_data.report import Effect, Report, report
 from pipelines.console import Console
-from pipelines.recipes import members
+from pipelines.recipes import chosen, members
 from schemas.errors import RecipeError
 
 Row = tuple[object, ...]
@@ -20,11 +20,13 @@ class Filtering:
     """What the command line asks for.
 
     Attributes:
+        presets: of filters; those of `use` are laid over them.
         use: filters, as `--use` names them.
         images: image store, if there is one.
         scores: tables of model scores.
     """
 
+    presets: Sequence[str]
     use: Sequence[str]
     images: Path | None
     scores: Sequence[Path]
@@ -36,7 +38,7 @@ class Filtering:
         Raises:
             RecipeError: an entry names none, or settings it does not have.
         """
-        return members("lcl_data.filters", self.use, Filter)
+        return members("lcl_data.filters", [*chosen(self.presets), *self.use], Filter)
 
     def cut(self, docs: Path, out: Path | None, engine: Engine, console: Console) -> int:
         """Fill `out` with what the filters leave; returns the exit code.

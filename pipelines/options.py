@@ -47,7 +47,7 @@ RecipeName = Annotated[
 
 def _members(folder: str) -> str:
     """The members of a folder by the names of its files, so that help imports no engine."""
-    files = (Path(__file__).parents[1] / folder).glob("[a-z]*.py")
+    files = (Path(__file__).parents[1] / folder).glob("[a-z]*.*")
     return ", ".join(sorted(path.stem for path in files))
 
 
@@ -60,5 +60,18 @@ Filters = Annotated[
         help=f"{_USE} {_members('lcl_data/filters')}.",
     ),
 ]
-Rules = Annotated[list[str], typer.Option("--use", "-u", help=f"{_USE} {_members('lcl_data/dedupe')}.")]
+Rules = Annotated[
+    list[str],
+    typer.Option(
+        "--use",
+        "-u",
+        help=f"{_USE} {_members('lcl_data/dedupe')}. Where nothing is named: exact_document, same_url, "
+        "same_image_bytes.",
+    ),
+]
+_PRESET = (
+    f"Of a published pipeline: {_members('pipelines/presets')}. --use lays its settings over it, or adds."
+)
+FilterPreset = Annotated[list[str], typer.Option("--preset", help=_PRESET)]
+RulePreset = Annotated[list[str], typer.Option("--preset", help=_PRESET)]
 Evals = Annotated[list[str], typer.Option("--use", "-u", help=f"{_USE} {_members('lcl_train/evals')}.")]

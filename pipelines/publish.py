@@ -16,6 +16,7 @@ from lcl_data.download import Download
 from lcl_data.filters import Filter
 from lcl_data.ingest import Ingest
 from lcl_data.shard import Shard
+from pipelines.preset import Choice, preset_names
 from schemas.decisions import DECISIONS
 from schemas.documents import DOCUMENTS
 from schemas.images import IMAGES
@@ -124,9 +125,18 @@ def _inlined(kind: type[Settings], definitions: Json) -> Json:
 def _members(package: str, kind: type[Settings], definitions: Json) -> Json:
     """A list of `name` or `{name: settings}`; a name with a colon is a third party's member."""
     members = {name: _inlined(find(package, name, kind), definitions) for name in names(package)}
-    ours = {"type": "object", "properties": members, "maxProperties": 1, "minProperties": 1}
     bare = {"anyOf": [{"enum": sorted(members)}, {"type": "string", "pattern": ":"}]}
+    members["preset"] = _preset()
+    ours = {"type": "object", "properties": members, "maxProperties": 1, "minProperties": 1}
     return {"type": "array", "items": {"anyOf": [bare, ours]}}
+
+
+def _preset() -> Json:
+    """The entry that stands for the list of a published pipeline."""
+    named: Json = Choice.model_json_schema()
+    named["properties"]["name"]["enum"] = preset_names()
+    told = "the list of a published pipeline; later entries lay their settings over its members, or add"
+    return {"anyOf": [{"enum": preset_names()}, named], "description": told}
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ from lcl_data.filters import Filter
 from lcl_data.ingest import Ingest
 from lcl_data.shard import Shard
 from lcl_data.tokenizer import load
+from pipelines.preset import expand
 from schemas.errors import RecipeError
 from schemas.members import build
 from schemas.overrides import laid_over, nested, one_line, settle
-from schemas.recipe import EvalSection, Recipe, Settings, TokenizerSection
+from schemas.recipe import PRESET, EvalSection, Recipe, Settings, TokenizerSection
 
 T = TypeVar("T", bound=Settings)
 OURS = Path(__file__).parent
@@ -50,10 +51,24 @@ class Plan:
 def members(package: str, entries: Sequence[Any], kind: type[T]) -> list[T]:
     """The members that recipe entries or `--use` options name; an option is YAML: `'similarity: {min: 0.3}'`.
 
+    A preset stands for its members (see `pipelines.preset`).
+
     Raises:
         RecipeError: an entry names no member, or settings it does not have.
     """
-    return [build(package, _parsed(entry), kind) for entry in entries]
+    listed = expand(package, [_parsed(entry) for entry in entries])
+    return [build(package, entry, kind) for entry in listed]
+
+
+def chosen(presets: Sequence[str]) -> list[Any]:
+    """The entries that `--preset` options stand for."""
+    return [{PRESET: name} for name in presets]
+
+
+def rules(presets: Sequence[str], use: Sequence[str]) -> list[Rule]:
+    """The rules that the options of `lcl dedupe` name; exact copies where they name none."""
+    named = [*chosen(presets), *use]
+    return members("lcl_data.dedupe", named or ["exact_document", "same_url", "same_image_bytes"], Rule)
 
 
 def _parsed(entry: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Section = dict[str, Any]
+PRESET = "preset"  # a list entry that stands for the list of a published pipeline
 
 
 def check_member(entry: Any) -> Any:
@@ -25,13 +26,14 @@ def check_member(entry: Any) -> Any:
     if len(entry) != 1:
         raise ValueError(f"one name per list entry, found {', '.join(map(str, entry)) or 'none'}")
     ((name, settings),) = entry.items()
-    if not (isinstance(name, str) and isinstance(settings, dict | None)):
+    shorthand = name == PRESET and isinstance(settings, str)
+    if not (isinstance(name, str) and (shorthand or isinstance(settings, dict | None))):
         raise ValueError(f"write {name}: {{setting: value}}, with settings by name (found {settings!r})")
     return entry
 
 
-# `same_url`, or `text_length: {min_words: 10}`
-Member = Annotated[str | dict[str, Section | None], BeforeValidator(check_member)]
+# `same_url`, or `text_length: {min_words: 10}`, or `preset: obelics`
+Member = Annotated[str | dict[str, Section | str | None], BeforeValidator(check_member)]
 
 
 class Settings(BaseModel):
@@ -61,9 +63,11 @@ class Recipe(Settings):
     seed: int = Field(0, description="of the trainer; the data stages draw nothing by lot")
     ingest: Section | None = Field(None, description="format, src and the source's own settings")
     download: Section | None = Field(None, description="settings of `lcl download`")
-    filters: list[Member] | None = Field(None, description="filters, in the order in which they cut")
+    filters: list[Member] | None = Field(
+        None, description="filters and presets, in the order in which they cut"
+    )
     scores: list[str] = Field([], description="tables of model scores, or folders of them, for filters")
-    dedupe: list[Member] | None = Field(None, description="rules, in the order in which they cut")
+    dedupe: list[Member] | None = Field(None, description="rules and presets, in the order in which they cut")
     tokenizer: TokenizerSection | None = Field(None, description="learn one; else shard.tokenizer names it")
     shard: Section | None = Field(None, description="tokenizer and containers of the training shards")
     train: Section | None = Field(None, description="preset and settings of the trainer")

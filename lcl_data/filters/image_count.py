@@ -16,8 +16,11 @@ class ImageCount(Filter):
 
     applies_to: ClassVar[Literal["document"]] = "document"
     min: int = Field(1, ge=0, description="documents with fewer images are rejected")
-    max: int = Field(30, ge=0, description="documents with more images are rejected")
+    max: int | None = Field(30, ge=0, description="documents with more images are rejected; null: none is")
 
     def reasons(self) -> dict[str, pl.Expr]:
         """too_few, too_many."""
-        return {"too_few": pl.col("images") < self.min, "too_many": pl.col("images") > self.max}
+        reasons = {"too_few": pl.col("images") < self.min}
+        if self.max is not None:
+            reasons["too_many"] = pl.col("images") > self.max
+        return reasons

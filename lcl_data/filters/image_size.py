@@ -17,7 +17,9 @@ class ImageSize(Filter):
 
     applies_to: ClassVar[Literal["image"]] = "image"
     min_side_px: int = Field(150, ge=0, description="pictures whose shorter side is below this are rejected")
-    max_side_px: int = Field(20_000, ge=1, description="pictures whose longer side is above it are rejected")
+    max_side_px: int | None = Field(
+        20_000, ge=1, description="pictures whose longer side is above it are rejected; null: none is"
+    )
 
     def facts(self) -> dict[str, pl.Expr]:
         """shorter_side_px, longer_side_px; of one known side alone they are that side."""
@@ -27,10 +29,10 @@ class ImageSize(Filter):
     def reasons(self) -> dict[str, pl.Expr]:
         """too_small, too_large."""
         too_small = pl.col("shorter_side_px") < self.min_side_px
-        too_large = pl.col("longer_side_px") > self.max_side_px
         # One known side can condemn a picture, but not acquit it.
         both = pl.col("width").is_not_null() & pl.col("height").is_not_null()
-        return {
-            "too_small": pl.when(too_small | both).then(too_small),
-            "too_large": pl.when(too_large | both).then(too_large),
-        }
+        reasons: dict[str, pl.Expr] = {"too_small": pl.when(too_small | both).then(too_small)}
+        if self.max_side_px is not None:
+            too_large = pl.col("longer_side_px") > self.max_side_px
+            reasons["too_large"] = pl.when(too_large | both).then(too_large)
+        return reasons
