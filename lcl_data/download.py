@@ -105,7 +105,7 @@ def download(
             stage, drafts, urls, settings.fetch, settings.picture, settings.images_per_shard, engine
         )
     else:
-        with decoders(engine.size) as pool:
+        with decoders(engine.local) as pool:
             urls = _urls(stage, docs, sound, engine)
             shards = shard_units(urls, documents, settings.images_per_shard)
             known = _previous(stage, shards, urls, settings.images_per_shard, engine)

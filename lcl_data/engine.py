@@ -1,8 +1,9 @@
 """Where shard functions run: everything else is "run this function over these units" and does not know.
 
-Workers are spawned, not forked, because polars keeps threads; each gets one polars thread, so that
-`workers` is the number of cores used. One worker means this process: no start-up cost, and a debugger sees
-the code.
+On this machine workers are spawned, not forked, because polars keeps threads; each gets one polars thread, so
+that `workers` is the number of cores used. One worker means this process: no start-up cost, and a debugger
+sees the code. On a Ray cluster every unit is a task of one core; LCL is installed on all nodes, and all
+folders lie on storage that all of them see.
 """
 
 import os
@@ -11,17 +12,21 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
+from logging import ERROR
 from multiprocessing import get_context, parent_process
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lcl_data.no_pandas import keep_pandas_out
-from schemas.errors import LclError
+from schemas.errors import LclError, RecipeError
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 Progress = Callable[[str, int, int], None]  # stage, units done, units in all
-_AHEAD = 4  # units handed to the pool per worker: enough to keep it busy, few enough to keep memory flat
+_AHEAD = 4  # units handed out per worker: enough to keep it busy, few enough to keep memory flat
+_RETRIES = 3  # of a task whose worker or node died
+# Set where the workers start: polars reads the number of its threads when it is imported.
+_WORKER_ENV = {"POLARS_MAX_THREADS": "1"}
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -41,8 +46,10 @@ class Engine:
     progress: Progress = silent
 
     @property
-    def size(self) -> int:
-        """How many processes work at once."""
+    def local(self) -> int:
+        """How many processes may work on this machine: what cannot be shared out, such as decoding what one
+        process fetches, has as many.
+        """
         return self.workers or len(os.sched_getaffinity(0))
 
     def run(self, function: Callable[[Unit], Result], units: Iterable[Unit]) -> Iterator[tuple[Unit, Result]]:
@@ -52,7 +59,7 @@ class Engine:
             LclError: a worker process was killed (by the system's memory killer, as a rule).
         """
         units = list(units)
-        if min(self.size, len(units)) <= 1:
+        if min(self.local, len(units)) <= 1:
             for unit in units:
                 yield unit, function(unit)
             return
@@ -65,12 +72,12 @@ class Engine:
             ) from error
 
     def _pooled(self, function: Callable[[Unit], Result], units: list[Unit]) -> Iterator[tuple[Unit, Result]]:
-        pool = _pool(self.size)
+        pool = _pool(self.local)
         waiting = iter(units)
         running: dict[Future[Result], Unit] = {}
         try:
             while True:
-                while len(running) < self.size * _AHEAD and (unit := next(waiting, None)) is not None:
+                while len(running) < self.local * _AHEAD and (unit := next(waiting, None)) is not None:
                     running[pool.submit(function, unit)] = unit
                 if not running:
                     return
@@ -82,6 +89,81 @@ class Engine:
             raise
 
 
+@dataclass(frozen=True, slots=True)
+class RayEngine(Engine):
+    """A Ray cluster, which sees to placement and to workers and nodes that die.
+
+    Attributes:
+        address: `host:port` of the cluster. Empty: what RAY_ADDRESS says, else a cluster that runs on this
+            machine, else one that is started for this command.
+    """
+
+    address: str = ""
+
+    def run(self, function: Callable[[Unit], Result], units: Iterable[Unit]) -> Iterator[tuple[Unit, Result]]:
+        """As of `Engine`: `workers` bounds the tasks under way, 0 means the cores of the cluster.
+
+        Raises:
+            LclError: a task lost its worker again and again.
+            RecipeError: Ray is not installed, or there is no cluster at the address.
+        """
+        ray = _cluster(self.address)
+        task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_call)
+        shared = ray.put(function)
+        most = (self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))) * _AHEAD
+        waiting = iter(list(units))
+        running: dict[Any, Unit] = {}
+        try:
+            while True:
+                while len(running) < most and (unit := next(waiting, None)) is not None:
+                    running[task.remote(shared, unit)] = unit
+                if not running:
+                    return
+                for done in ray.wait(list(running))[0]:
+                    yield running.pop(done), _result(ray, done)
+        finally:
+            for left in running:  # an error, or a caller that wants no more: nothing may go on unseen
+                ray.cancel(left, force=True)
+
+
+def _call(function: Callable[[Unit], Result], unit: Unit) -> Result:
+    keep_pandas_out()
+    return function(unit)
+
+
+def _result(ray: Any, done: Any) -> Any:
+    try:
+        return ray.get(done)
+    except ray.exceptions.RayTaskError as error:  # what the function raised, in Ray's wrapping
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise LclError(
+            f"a task lost its worker {_RETRIES + 1} times, most often for want of memory ({error}); "
+            "run the same command again with fewer --workers: finished shards are kept"
+        ) from error
+
+
+@cache
+def _cluster(address: str) -> Any:
+    """The module `ray`, connected."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        import ray
+    except ImportError as error:
+        raise RecipeError("engine ray is not installed: pip install 'lcl[ray]'") from error
+    try:
+        ray.init(
+            address or None,
+            runtime_env={"env_vars": _WORKER_ENV},
+            include_dashboard=None if address else False,
+            logging_level=ERROR,
+            log_to_driver=False,
+        )
+    except ConnectionError as error:
+        raise RecipeError(f"no Ray cluster at {address or 'RAY_ADDRESS'}: {error}") from error
+    return ray
+
+
 @cache
 def _pool(workers: int) -> ProcessPoolExecutor:
     """The pool of this process, kept from stage to stage: a worker takes a second or more to start."""
@@ -89,7 +171,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_worker() -> None:
-    os.environ["POLARS_MAX_THREADS"] = "1"
+    os.environ |= _WORKER_ENV
     keep_pandas_out()
     Thread(target=_end_with_parent, daemon=True).start()
 

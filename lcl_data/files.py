@@ -5,7 +5,9 @@ digests.
 import hashlib
 import json
 import os
+from functools import cache
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 TEMPORARY = ".tmp-"
@@ -14,8 +16,18 @@ _EDGE = 1 << 16
 
 
 def temporary(path: Path) -> Path:
-    """The name under which `path` is written until it is whole."""
-    return path.with_name(f"{TEMPORARY}{path.name}")
+    """The name under which this process writes `path` until it is whole.
+
+    No other process has the same: a worker that outlives its run for a moment, or a node that a cluster has
+    given up, must not write into, or rename, what its successor writes.
+    """
+    return path.with_name(f"{TEMPORARY}{_process(os.getpid())}-{path.name}")
+
+
+@cache
+def _process(number: int) -> str:
+    """A name of process `number`, which a fork does not inherit, among all processes of all machines."""
+    return f"{number}{token_hex(4)}"
 
 
 def publish(path: Path) -> None:

@@ -61,7 +61,7 @@ def run(
         listed = [row.url for row in urls.rows(draft.number * size, size) if _is_web(row.url)]
         table = pa.table({"url": listed or [_NOBODY]})
         pq.write_table(table, work / "urls" / f"{draft.number:05d}.parquet")
-    _run(work, _options(fetch, picture, size, engine.size))
+    _run(work, _options(fetch, picture, size, engine.local))
     for done, draft in enumerate(todo, start=len(drafts) - len(todo) + 1):
         references = {row.url: row.references for row in urls.rows(draft.number * size, size)}
         _adopt(work / "store", draft, references)

@@ -35,7 +35,7 @@ def demo(out: Path, engine: Engine, console: Console) -> int:
     port = _port(corpus)
     if not (corpus / _TRUTH).exists():
         console.say(f"drawing a corpus into {corpus}: documents about scenes, with faults to find")
-        draw_corpus(corpus, f"http://{LOOPBACK}:{port}", workers=engine.size)
+        draw_corpus(corpus, f"http://{LOOPBACK}:{port}", workers=engine.local)
     with serve(corpus / "www", port):
         code = walk("demo", _settings(out), engine, console, excused=("ingest",))
     _where_next(out, time.monotonic() - began, console)

@@ -1,0 +1,116 @@
+"""The whole curation as tasks of a Ray cluster of two nodes: the bytes of the local engine, whoever dies."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.corpus import Truth
+from tests.pipelines.small import settings
+from tests.pipelines.test_road import tree
+
+pytest.importorskip("ray")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+# A process of its own: Ray's threads and warnings stay out of this one.
+CLUSTER = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+from ray.cluster_utils import Cluster
+cluster = Cluster()
+for _ in range(2):
+    cluster.add_node(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False)
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+WALK = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from lcl_data.engine import RayEngine
+from pipelines.console import Console
+from pipelines.road import walk
+address, *recipe = json.loads(sys.argv[1])
+code = walk("demo", recipe, RayEngine(address=address), Console())
+import ray
+print(json.dumps([code, len([node for node in ray.nodes() if node["Alive"]])]))
+"""
+CALLS = """
+import json, os, signal, sys, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+from lcl_data.engine import RayEngine
+from schemas.errors import LclError, ShardError
+address, folder = json.loads(sys.argv[1])
+def place(number):
+    marker = Path(folder) / str(number)
+    if number % 3 == 0 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.environ["POLARS_MAX_THREADS"], number * number
+def torn(number):
+    raise ShardError(f"shard {number} is torn")
+def die(number):
+    os.kill(os.getpid(), signal.SIGKILL)
+def told(function):
+    try:
+        list(RayEngine(address=address).run(function, [7]))
+    except LclError as error:
+        return type(error).__name__, str(error)
+print(json.dumps([sorted(RayEngine(address=address).run(place, range(9))), told(torn), told(die)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+def start(program: str, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", program, json.dumps(arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def answer(process: "subprocess.Popen[str]") -> list[object]:
+    out, told = process.communicate()
+    assert process.returncode == 0, told
+    answers: list[object] = json.loads(out.splitlines()[-1])
+    return answers
+
+
+def test_tasks_of_killed_workers_run_again_and_errors_keep_their_kind(cluster: str, tmp_path: Path) -> None:
+    results, torn, died = answer(start(CALLS, cluster, str(tmp_path)))
+    assert results == [[number, ["1", number * number]] for number in range(9)]
+    assert torn == ["ShardError", "shard 7 is torn"]
+    assert isinstance(died, list) and died[0] == "LclError" and "finished shards are kept" in died[1]
+
+
+def test_a_cluster_writes_the_bytes_of_this_machine_though_workers_are_killed(
+    cluster: str, corpus: tuple[Path, Truth], walked: Path, tmp_path: Path
+) -> None:
+    recipe = settings(corpus[0], tmp_path / "work", "train=null", "eval=null")
+    walking = start(WALK, cluster, *recipe)
+    killed: set[int] = set()
+    while walking.poll() is None and len(killed) < 3:
+        killed |= kill_one(killed)
+    assert answer(walking) == [1, 2] and killed
+    assert tree(tmp_path / "work") == tree(walked)
+
+
+def kill_one(before: set[int]) -> set[int]:
+    """Kill a worker that is in the middle of a task, if there is one."""
+    for process in psutil.process_iter(["cmdline"]):
+        if process.info["cmdline"] and process.info["cmdline"][0].startswith("ray::_call"):
+            if process.pid not in before:
+                process.kill()
+                return {process.pid}
+    return set()
