@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from schemas.manifest import Count, Manifest
 
@@ -29,6 +29,7 @@ class Console:
     """
 
     as_json: bool = False
+    _out: TextIO = field(default_factory=lambda: sys.stdout)
     _bars: "RichProgress | None" = None
     _tasks: "dict[str, TaskID]" = field(default_factory=dict)
     _spoken: dict[str, float] = field(default_factory=dict)
@@ -81,7 +82,7 @@ class Console:
     def result(self, value: dict[str, Any]) -> None:
         """Print the one JSON object, if asked for."""
         if self.as_json:
-            sys.stdout.write(json.dumps(value, sort_keys=True) + "\n")
+            self._out.write(json.dumps(value, sort_keys=True) + "\n")
 
     def stop(self) -> None:
         """End the progress bars, so that plain output can follow."""

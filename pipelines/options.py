@@ -1,9 +1,14 @@
-"""Arguments and options of the commands, told once."""
+"""Arguments and options of the commands, told once; and the console and engine that they ask for."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from lcl_data import engine as engines
+    from pipelines.console import Console
 
 Documents = Annotated[Path, typer.Argument(help="Stage folder with documents (of ingest, filter or dedupe).")]
 Out = Annotated[
@@ -23,6 +28,13 @@ Report = Annotated[
 ]
 Images = Annotated[Path | None, typer.Option("--images", help="Image store: OUT of `lcl download`.")]
 Workers = Annotated[int, typer.Option("--workers", "-w", help="Processes; 0 means one per core.")]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="Where the work runs: processes of this machine, or tasks of a Ray cluster."),
+]
+RayAddress = Annotated[
+    str, typer.Option(help="host:port of the cluster; empty: RAY_ADDRESS, or one on this machine.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout at the end.")]
 Set = Annotated[
     list[str],
@@ -75,3 +87,21 @@ _PRESET = (
 FilterPreset = Annotated[list[str], typer.Option("--preset", help=_PRESET)]
 RulePreset = Annotated[list[str], typer.Option("--preset", help=_PRESET)]
 Evals = Annotated[list[str], typer.Option("--use", "-u", help=f"{_USE} {_members('lcl_train/evals')}.")]
+
+
+def start(
+    as_json: bool, workers: int = 1, engine: str = "local", ray_address: str = ""
+) -> "tuple[Console, engines.Engine]":
+    """The console and the engine that the options of a command ask for."""
+    from lcl_data import engine as engines
+    from lcl_data.no_pandas import keep_pandas_out
+    from pipelines.console import Console
+
+    keep_pandas_out()
+    console = Console(as_json)
+    if engine == "ray":
+        sys.stdout = (
+            sys.stderr
+        )  # Ray prints words of its own; the console keeps stdout for the one JSON object
+        return console, engines.RayEngine(workers, console.progress, ray_address)
+    return console, engines.Engine(workers, console.progress)

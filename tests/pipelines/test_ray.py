@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -29,21 +30,18 @@ print(cluster.address, flush=True)
 sys.stdin.read()
 cluster.shutdown()
 """
-WALK = """
+LCL = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
-from lcl_data.engine import RayEngine
-from pipelines.console import Console
-from pipelines.road import walk
-address, *recipe = json.loads(sys.argv[1])
-code = walk("demo", recipe, RayEngine(address=address), Console())
-import ray
-print(json.dumps([code, len([node for node in ray.nodes() if node["Alive"]])]))
+sys.argv = ["lcl", *json.loads(sys.argv[1])]
+from pipelines.cli import main
+main()
 """
 CALLS = """
 import json, os, signal, sys, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
+sys.stdout = sys.stderr
 from lcl_data.engine import RayEngine
 from schemas.errors import LclError, ShardError
 address, folder = json.loads(sys.argv[1])
@@ -62,7 +60,8 @@ def told(function):
         list(RayEngine(address=address).run(function, [7]))
     except LclError as error:
         return type(error).__name__, str(error)
-print(json.dumps([sorted(RayEngine(address=address).run(place, range(9))), told(torn), told(die)]))
+results = sorted(RayEngine(address=address).run(place, range(9)))
+print(json.dumps([results, told(torn), told(die)]), file=sys.__stdout__)
 """
 
 
@@ -80,37 +79,38 @@ def start(program: str, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def answer(process: "subprocess.Popen[str]") -> list[object]:
+def answer(process: "subprocess.Popen[str]", code: int = 0) -> Any:
     out, told = process.communicate()
-    assert process.returncode == 0, told
-    answers: list[object] = json.loads(out.splitlines()[-1])
-    return answers
+    assert process.returncode == code, told
+    return json.loads(out)
 
 
 def test_tasks_of_killed_workers_run_again_and_errors_keep_their_kind(cluster: str, tmp_path: Path) -> None:
     results, torn, died = answer(start(CALLS, cluster, str(tmp_path)))
     assert results == [[number, ["1", number * number]] for number in range(9)]
     assert torn == ["ShardError", "shard 7 is torn"]
-    assert isinstance(died, list) and died[0] == "LclError" and "finished shards are kept" in died[1]
+    assert died[0] == "LclError" and "finished shards are kept" in died[1]
 
 
 def test_a_cluster_writes_the_bytes_of_this_machine_though_workers_are_killed(
     cluster: str, corpus: tuple[Path, Truth], walked: Path, tmp_path: Path
 ) -> None:
     recipe = settings(corpus[0], tmp_path / "work", "train=null", "eval=null")
-    walking = start(WALK, cluster, *recipe)
+    flags = [part for setting in recipe for part in ("--set", setting)]
+    walking = start(LCL, "run", "demo", "--engine", "ray", "--ray-address", cluster, "--json", *flags)
     killed: set[int] = set()
     while walking.poll() is None and len(killed) < 3:
         killed |= kill_one(killed)
-    assert answer(walking) == [1, 2] and killed
+    told, torn = answer(walking, code=1), corpus[1].faults["torn_shards"]
+    assert killed and len(told["failed"]) == len(torn) == 1 and torn[0] in next(iter(told["failed"]))
     assert tree(tmp_path / "work") == tree(walked)
 
 
 def kill_one(before: set[int]) -> set[int]:
     """Kill a worker that is in the middle of a task, if there is one."""
     for process in psutil.process_iter(["cmdline"]):
-        if process.info["cmdline"] and process.info["cmdline"][0].startswith("ray::_call"):
-            if process.pid not in before:
-                process.kill()
-                return {process.pid}
+        name = (process.info["cmdline"] or [""])[0]
+        if name.startswith("ray::_call") and process.pid not in before:
+            process.kill()
+            return {process.pid}
     return set()

@@ -1,0 +1,82 @@
+"""The commands that train and judge an encoder, and those that walk the whole road."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines import options
+
+
+def train(
+    shards: Annotated[Path, typer.Argument(help="Training shards: OUT of `lcl shard`.")],
+    out: options.Out,
+    preset: Annotated[str, typer.Option(help="nano, tiny, small, base or base32.")] = "nano",
+    objective: Annotated[str, typer.Option(help="What is optimised; lcl is the paper's.")] = "lcl",
+    resume: Annotated[str, typer.Option(help="auto, never, or a checkpoint folder.")] = "auto",
+    settings: options.Set = [],  # noqa: B006
+    as_json: options.Json = False,
+) -> None:
+    """Pre-train a vision encoder on shards. Killed, the same command resumes at the last checkpoint.
+
+    Example: lcl train work/shards work/run --preset nano --set steps=500 --set optimizer.lr=1e-3
+    """
+    from pipelines.training import train as run
+
+    console, _ = options.start(as_json)
+    section = {"preset": preset, "objective": objective}
+    summary = run(shards, out, section, settings, resume, console)
+    console.result(summary)
+    raise typer.Exit(0 if summary["is_finished"] else 1)
+
+
+def eval_(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a run, or one checkpoint in it.")],
+    data: options.Labelled,
+    out: options.Out,
+    use: options.Evals = ["knn", "linear_probe"],  # noqa: B006
+    as_json: options.Json = False,
+) -> None:
+    """Probe a frozen encoder, always beside the same network at random initialisation.
+
+    Example: lcl eval work/run scenes/ work/eval -u knn -u linear_probe
+    """
+    from pipelines.training import evaluate, show
+
+    console, _ = options.start(as_json)
+    report = evaluate(checkpoint, data, out, use)
+    show(report, console)
+    console.result(report)
+
+
+def run(
+    recipe: options.RecipeName,
+    workers: options.Workers = 0,
+    engine: options.Engine = "local",
+    ray_address: options.RayAddress = "",
+    settings: options.Set = [],  # noqa: B006
+    as_json: options.Json = False,
+) -> None:
+    """Walk the whole road of a recipe; stages whose settings and inputs have not changed are skipped.
+
+    Example: lcl run mmc4 --set ingest.src=downloads/mmc4 --set work=work --workers 16
+    """
+    from pipelines.road import walk
+
+    console, where = options.start(as_json, workers, engine, ray_address)
+    raise typer.Exit(walk(recipe, settings, where, console))
+
+
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder for everything the demo makes.")] = Path("demo"),
+    workers: options.Workers = 0,
+    as_json: options.Json = False,
+) -> None:
+    """The whole road in about three minutes on two cores, offline, on a corpus the demo draws itself.
+
+    Example: lcl demo demo --workers 2
+    """
+    from pipelines.demo import demo as run
+
+    console, engine = options.start(as_json, workers)
+    raise typer.Exit(run(out, engine, console))
