@@ -4,7 +4,8 @@ Each function takes a String series and gives a series of equal length, null whe
 that differ have one number with a probability of about 2**-64.
 """
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ import polars as pl
 from lcl_data.wording import BARE_WORD
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.uint64]]
+Lengths = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: 2**64 over the golden ratio
 _FOLD = np.uint64(32)
@@ -52,6 +54,80 @@ def repeated_lines(texts: pl.Series) -> pl.Series:
         return copies(lines)[1] / whole if whole else 0.0
 
     return _each(texts, ratio)
+
+
+def gopher_fields(tops: tuple[int, ...], repeated: tuple[int, ...]) -> list[str]:
+    """The names of the numbers that `gopher_repetition` gives, in their order."""
+    parts = [f"repeated_{part}" for part in ("paragraphs", "paragraph_chars", "lines", "line_chars")]
+    return parts + [f"top_{n}_gram_chars" for n in tops] + [f"repeated_{n}_gram_chars" for n in repeated]
+
+
+def gopher_repetition(texts: pl.Series, tops: tuple[int, ...], repeated: tuple[int, ...]) -> pl.Series:
+    """The shares of Gopher's table A1, as a struct.
+
+    Args:
+        texts: whole texts.
+        tops: lengths of the n-grams of which the most frequent is measured.
+        repeated: lengths of the n-grams of which the repetitions are measured.
+    """
+    names = gopher_fields(tops, repeated)
+    words = texts.str.extract_all(r"\S+")
+    numbers, ends = numbered(words)
+    lengths = words.filter(words.list.len() > 0).explode().str.len_chars().to_numpy()
+    rows, start = [], 0
+    for text, end in zip(texts, ends, strict=True):
+        run = slice(start, start := int(end))
+        shares = (
+            None
+            if text is None
+            else [
+                *_copied_parts(text),
+                *_phrases(numbers[run], lengths[run], tops, repeated, max(len(text), 1)),
+            ]
+        )
+        rows.append(shares and dict(zip(names, shares, strict=True)))
+    return pl.Series(texts.name, rows, dtype=pl.Struct(dict.fromkeys(names, pl.Float64)))
+
+
+def _copied_parts(text: str) -> list[float]:
+    """Shares of paragraphs and lines, and of characters in them, that an earlier one equals."""
+    shares = []
+    for separator in (r"\n\s*\n", r"\n"):
+        parts = [part for part in re.split(separator, text) if part.strip()]
+        count, characters = copies(parts)
+        shares += [count / max(len(parts), 1), characters / max(len(text), 1)]
+    return shares
+
+
+def _phrases(
+    words: Numbers, lengths: Lengths, tops: tuple[int, ...], repeated: tuple[int, ...], whole: int
+) -> Iterator[float]:
+    """Shares of characters in n-grams of words."""
+    ends = np.concatenate([[0], lengths.cumsum(dtype=np.int64)])
+    for n in tops:
+        _, first, counts = np.unique(ngrams(words, n), return_index=True, return_counts=True)
+        most = counts.max(initial=0)
+        at = first[counts == most].min(initial=len(words))
+        yield float(most * (ends[at + n] - ends[at] + n - 1) / whole) if most > 1 else 0.0
+    for n in repeated:
+        yield _copied(ngrams(words, n), ends, n) / whole
+
+
+def _copied(grams: Numbers, ends: Lengths, n: int) -> int:
+    """Characters in n-grams that an earlier one equals; where two overlap, the first counts."""
+    if (_counts(grams) < 2).all():
+        return 0
+    seen: set[int] = set()
+    characters = at = 0
+    row = grams.tolist()
+    while at < len(row):
+        if row[at] in seen:
+            characters += int(ends[at + n] - ends[at])
+            at += n
+        else:
+            seen.add(row[at])
+            at += 1
+    return characters
 
 
 def copies(parts: Iterable[str]) -> tuple[int, int]:

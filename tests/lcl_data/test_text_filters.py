@@ -1,5 +1,6 @@
 """Filters of wording: every reason by hand, boundaries, empty and non-Latin texts, levels, lists."""
 
+import re
 from collections import Counter
 
 import polars as pl
@@ -15,6 +16,7 @@ from lcl_data.filters.domains import Domains
 from lcl_data.filters.fineweb_quality import FinewebQuality
 from lcl_data.filters.flagged_words import FlaggedWords
 from lcl_data.filters.gopher_quality import GopherQuality
+from lcl_data.filters.gopher_repetition import GopherRepetition
 from lcl_data.filters.punctuation import Punctuation
 from lcl_data.filters.special_characters import SpecialCharacters
 from lcl_data.filters.stop_words import StopWords
@@ -53,6 +55,7 @@ WORDING = [
     CharacterRepetition(),
     FinewebQuality(),
     GopherQuality(),
+    GopherRepetition(),
     Punctuation(),
     SpecialCharacters(),
     StopWords(),
@@ -243,6 +246,62 @@ def test_gopher_quality_keeps_prose():
         "too_few_words",
         "too_few_words",
         "too_few_words",
+    ]
+
+
+def plain_gopher_repetition(text, tops, repeated):
+    """Table A1 as FineWeb's filter counts it, written down without any haste."""
+    found, words, whole = {}, text.split(), max(len(text), 1)
+    for name, separator in (("paragraph", r"\n\s*\n"), ("line", r"\n")):
+        parts = [part for part in re.split(separator, text) if part.strip()]
+        copies = [part for at, part in enumerate(parts) if part in parts[:at]]
+        found[f"repeated_{name}s"] = len(copies) / max(len(parts), 1)
+        found[f"repeated_{name}_chars"] = sum(map(len, copies)) / whole
+    for n in tops:
+        counts = Counter(" ".join(words[at : at + n]) for at in range(len(words) - n + 1))
+        gram, count = counts.most_common(1)[0] if counts else ("", 0)
+        found[f"top_{n}_gram_chars"] = len(gram) * count / whole if count > 1 else 0.0
+    for n in repeated:
+        seen, characters, at = set(), 0, 0
+        while at <= len(words) - n:
+            gram = tuple(words[at : at + n])
+            is_copy = gram in seen
+            characters += sum(map(len, gram)) * is_copy
+            at += n if is_copy else 1
+            seen.add(gram)
+        found[f"repeated_{n}_gram_chars"] = characters / whole
+    return found
+
+
+@given(st.lists(st.sampled_from(["a", "bb", "漢", "c.", "\n", "\n\n"]), max_size=40).map(" ".join))
+@settings(deadline=None)
+def test_gopher_repetition_is_the_papers(text):
+    tops, repeated = {2: 1.0, 3: 1.0}, {2: 1.0, 5: 1.0}
+    filter_ = GopherRepetition(max_top_ngram_chars=tops, max_repeated_ngram_chars=repeated)
+    expected = plain_gopher_repetition(text, tops, repeated)
+    row = judged(filter_, text=[text]).row(0, named=True)
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+
+
+def test_gopher_repetition_names_each_rule():
+    def gopher(**given):
+        off = {f"max_repeated_{part}": 1 for part in ("lines", "line_chars", "paragraphs", "paragraph_chars")}
+        return GopherRepetition(**(off | {"max_top_ngram_chars": {}, "max_repeated_ngram_chars": {}} | given))
+
+    for rule, passes, falls, reason in (
+        ({"max_repeated_lines": 0.5}, "a\na\n\n", "a\na\na", "repeated_lines"),
+        ({"max_repeated_line_chars": 0.4}, "ab\nab", "ab\nab\nab", "repeated_line_chars"),
+        ({"max_repeated_paragraphs": 0.3}, "a\na\n\nb\n\nc", "a\n\nb\n \na", "repeated_paragraphs"),
+        ({"max_repeated_paragraph_chars": 0.3}, "a\na", "ab\n\nab", "repeated_paragraph_chars"),
+        ({"max_top_ngram_chars": {2: 0.5}}, "a b c a b d e", "a b c a b", "top_2_gram_chars"),
+        ({"max_repeated_ngram_chars": {2: 0.2}}, "a b c d b c", "a b a b", "repeated_2_gram_chars"),
+    ):
+        assert reasons(gopher(**rule), text=[passes, falls]) == [None, reason], rule
+    assert reasons(GopherRepetition(), text=[PROSE, "", "one two", (PROSE + "\n") * 2]) == [
+        None,
+        None,
+        None,
+        "repeated_lines",
     ]
 
 
