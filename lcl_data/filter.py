@@ -11,7 +11,7 @@ from lcl_data import exchange
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
 from lcl_data.evidence import Evidence, Sources
-from lcl_data.filters import Filter
+from lcl_data.filters import Cleaner, Filter
 from lcl_data.foreign import accept
 from lcl_data.frames import Frames, read_frames, sound_units
 from lcl_data.scores import open_scores
@@ -106,7 +106,16 @@ def cut(frames: Frames, filters: Sequence[Filter], drafts: Sequence[Draft]) -> F
             judged = measured(view, [each]).with_columns(each.reason().alias("reason"))
             frames = _drop(frames, each, judged.filter(pl.col("reason").is_not_null()), draft)
             view = judged.filter(pl.col("reason").is_null()).drop("reason")
+            if isinstance(each, Cleaner):
+                frames = _rewrite(frames, each, view, draft)
+                view = view_of(frames, kind)
     return frames
+
+
+def _rewrite(frames: Frames, each: Cleaner, view: pl.DataFrame, draft: Draft) -> Frames:
+    changed = view.filter(pl.col(each.fact) != pl.col("text")).select("document", "item", text=each.fact)
+    draft.count("texts").change(key(each), changed.height)
+    return frames.with_texts(changed)
 
 
 def _drop(frames: Frames, each: Filter, judged: pl.DataFrame, draft: Draft) -> Frames:

@@ -137,6 +137,18 @@ class Frames:
         )
         return replace(self, items=left.with_columns(anchor="new").drop("new"))
 
+    def with_texts(self, changed: pl.DataFrame) -> "Frames":
+        """With other words in some text items.
+
+        Args:
+            changed: document, item, text; one row per text to change.
+        """
+        if changed.is_empty():
+            return self
+        renamed = changed.rename({"text": "changed"})
+        items = self.items.join(renamed, on=["document", "item"], how="left", maintain_order="left")
+        return replace(self, items=items.with_columns(text=pl.coalesce("changed", "text")).drop("changed"))
+
     def to_table(self) -> pa.Table:
         """The documents as rows of schema `DOCUMENTS`."""
         # Both frames stand in the order of document numbers: where a document's items end is a search.

@@ -122,6 +122,9 @@ def _ledger_rows(counts: dict[str, Count]) -> list[tuple[object, ...]]:
     for kind, count in counts.items():
         rows.append((kind, count.read, count.kept, sum(count.rejected.values())))
         rows.extend((f"  {reason}", "", "", number) for reason, number in count.rejected.items())
+        rows.extend(
+            (f"  changed by {name}", "", number, "") for name, number in (count.changed or {}).items()
+        )
     return rows
 
 

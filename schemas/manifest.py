@@ -16,19 +16,31 @@ VERSION = 1
 
 
 class Count(BaseModel):
-    """How many of one kind were read, kept, and rejected under each reason."""
+    """How many of one kind were read, kept, and rejected under each reason.
+
+    Attributes:
+        changed: how many of those that were kept then each cleaner rewrote; null where no cleaner ran.
+    """
 
     model_config = ConfigDict(extra="forbid")
     read: int = 0
     kept: int = 0
     rejected: dict[str, int] = Field(default_factory=dict)
+    changed: dict[str, int] | None = None
 
     def reject(self, reason: str, count: int = 1) -> None:
         """Count a rejection (of something already counted as read)."""
         self.rejected[reason] = self.rejected.get(reason, 0) + count
 
+    def change(self, name: str, count: int = 1) -> None:
+        """Count something that `name` rewrote."""
+        self.changed = self.changed or {}
+        self.changed[name] = self.changed.get(name, 0) + count
+
     def add(self, other: "Count") -> None:
         """Add another count to this one."""
+        for name, count in (other.changed or {}).items():
+            self.change(name, count)
         self.read += other.read
         self.kept += other.kept
         for reason, count in other.rejected.items():
@@ -62,6 +74,7 @@ class Ledger(BaseModel):
         counts = {kind: count for kind, count in self if count is not None}
         for count in counts.values():
             count.rejected = dict(sorted(count.rejected.items()))
+            count.changed = count.changed and dict(sorted(count.changed.items()))
         return Ledger(**counts)
 
 

@@ -95,6 +95,33 @@ class TextFilter(Filter):
         return document if self.level == "document" else text
 
 
+class Cleaner(Filter):
+    """A filter that first rewrites each text item, and rejects what it leaves blank.
+
+    The ledger counts the texts that it changed and kept (`texts.changed`), beside read = kept + rejected. A
+    cleaner changes nothing in a text that it has cleaned.
+    """
+
+    applies_to: ClassVar[Literal["text"]] = "text"
+
+    @abstractmethod
+    def cleaned(self) -> pl.Expr:
+        """What is to stand in the place of column `text`."""
+
+    def facts(self) -> dict[str, pl.Expr]:
+        """The cleaned text, by the name of the cleaner."""
+        return {self.fact: self.cleaned()}
+
+    def reasons(self) -> dict[str, pl.Expr]:
+        """The reason empty."""
+        return {"empty": ~pl.col(self.fact).str.contains(r"\S")}
+
+    @property
+    def fact(self) -> str:
+        """The column of the cleaned text."""
+        return f"cleaned_{key(self)}"
+
+
 @cache
 def measure(
     function: Callable[..., pl.Series], dtype: pl.DataType | type[pl.DataType], *settings: Any
