@@ -12,7 +12,7 @@ from pipelines import options
 
 
 def ingest(
-    format: Annotated[str, typer.Argument(help="Of the source: mmc4 or obelics.")],
+    format: options.Format,
     src: Annotated[Path, typer.Argument(help="File or folder of the dump, as it was published.")],
     out: options.Out,
     workers: options.Workers = 0,

@@ -52,17 +52,20 @@ Id = Annotated[
 Labelled = Annotated[
     Path, typer.Argument(help="Folder of classes: train/<class>/*.jpg and val/<class>/*.jpg.")
 ]
-RecipeName = Annotated[
-    Path, typer.Argument(help="A YAML recipe, or the name of one of ours: mmc4, obelics, demo.")
-]
 
 
-def _members(folder: str) -> str:
+def _members(folder: str, ending: str = ".*") -> str:
     """The members of a folder by the names of its files, so that help imports no engine."""
-    files = (Path(__file__).parents[1] / folder).glob("[a-z]*.*")
+    files = (Path(__file__).parents[1] / folder).glob(f"[a-z]*{ending}")
     return ", ".join(sorted(path.stem for path in files))
 
 
+Format = Annotated[
+    str, typer.Argument(help=f"Of the source: {_members('lcl_data/sources')}; or package.module:Class.")
+]
+RecipeName = Annotated[
+    Path, typer.Argument(help=f"A YAML recipe, or the name of one of ours: {_members('pipelines', '.yaml')}.")
+]
 _USE = "As name or 'name: {setting: value}'; repeat. Settings: schemas/json/recipe.json. Members:"
 Filters = Annotated[
     list[str],

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from pipelines.recipes import OURS
 from schemas.members import names
 from tests.lcl_data.corpus import document, write_documents
 from tests.pipelines.small import tiny
@@ -49,6 +50,14 @@ def test_every_command_has_an_example() -> None:
 def test_help_lists_the_members(command: str, package: str) -> None:
     shown = " ".join(CliRunner().invoke(app, [command, "--help"]).output.split())
     assert f"Members: {', '.join(names(package))}." in shown
+
+
+def test_help_lists_the_sources_and_the_recipes() -> None:
+    shown = " ".join(CliRunner().invoke(app, ["ingest", "--help"]).output.split())
+    assert f"Of the source: {', '.join(names('lcl_data.sources'))};" in shown
+    shown = " ".join(CliRunner().invoke(app, ["run", "--help"]).output.split())
+    ours = sorted(path.stem for path in OURS.glob("*.yaml"))
+    assert f"one of ours: {', '.join(ours)}." in shown
 
 
 def test_help_shows_brackets() -> None:
