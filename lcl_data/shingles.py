@@ -71,17 +71,27 @@ def joined(hashed: Hashed, ends: NDArray[np.int64]) -> Hashed:
     return Hashed(hashed.values, before[ends])
 
 
-def ngrams(hashed: Hashed, size: int) -> Hashed:
+@dataclass(frozen=True, slots=True)
+class Ngrams(Hashed):
+    """Hashes of runs of words; run i begins at word firsts[i] of the batch."""
+
+    firsts: NDArray[np.int64]
+
+
+def ngrams(hashed: Hashed, size: int) -> Ngrams:
     """The hash of each run of `size` words of each text, with repetitions; none of a shorter text."""
-    total = max(0, len(hashed.values) - size + 1)
-    factors = _odd(_LARGEST_NGRAM)
-    runs = np.zeros(total, np.uint64)
-    for place in range(size):
-        runs += hashed.values[place : place + total] * factors[place]
     counts = np.maximum(hashed.counts - size + 1, 0)
-    starts = hashed.ends - hashed.counts
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return Hashed(mixed(runs[np.repeat(starts, counts) + within]), np.cumsum(counts))
+    ends = np.cumsum(counts)
+    firsts = np.arange(counts.sum()) + np.repeat(hashed.ends - hashed.counts - (ends - counts), counts)
+    return Ngrams(runs(hashed.values, firsts, size), ends, firsts)
+
+
+def runs(values: Hashes, firsts: NDArray[np.int64], size: int, salt: int = 0) -> Hashes:
+    """The hash of the run of `size` words from each place in `firsts`; another one for another `salt`."""
+    sums = np.zeros(len(firsts), np.uint64)
+    for place, factor in enumerate(_odd(salt * _LARGEST_NGRAM + size)[salt * _LARGEST_NGRAM :]):
+        sums += values[firsts + place] * factor
+    return mixed(sums)
 
 
 def _plain(texts: pl.Series) -> pl.Series:

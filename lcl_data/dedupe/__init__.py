@@ -94,6 +94,14 @@ class NearRule(Rule):
         return sets.filter(~is_first)
 
 
+def plain_text() -> pl.Expr:
+    """Column text as texts are compared for equality: Unicode normalised (NFC), each run of white space one
+    space, none at the ends.
+    """
+    # The separators of what is joined before hashing count as white space, so that no text holds one.
+    return pl.col("text").str.normalize("NFC").str.replace_all(r"[\s\x1c-\x1f]+", " ").str.strip_chars(" ")
+
+
 def hashed(rows: pl.DataFrame, compared: pl.Series) -> pl.DataFrame:
     """Rows (document, id, and perhaps item) with the hash of what is compared as key and check."""
     key, check = hashes(compared).T
@@ -103,7 +111,10 @@ def hashed(rows: pl.DataFrame, compared: pl.Series) -> pl.DataFrame:
 
 
 def keep_one(
-    rows: pl.DataFrame, keep: Literal["first", "last"] = "first", within: Sequence[str] = ()
+    rows: pl.DataFrame,
+    keep: Literal["first", "last"] = "first",
+    within: Sequence[str] = (),
+    order: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Decisions that keep one of each set of copies.
 
@@ -111,8 +122,9 @@ def keep_one(
         rows: as `hashed` makes them.
         keep: the first in the order of reading, or the last.
         within: columns in which rows must also agree to be copies.
+        order: columns without nulls that say what is first, before the order of reading does.
     """
-    ordered = rows.sort("document", "item", descending=keep == "last")
+    ordered = rows.sort(*order, "document", "item", descending=keep == "last")
     copies = [*COPY, *within]
     kept = [pl.col(name).first().over(copies).alias(new) for name, new in _KEPT.items()]
     decided = ordered.with_columns(kept)

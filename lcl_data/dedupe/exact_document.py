@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from lcl_data.dedupe import ExactRule, hashed, keep_one
+from lcl_data.dedupe import ExactRule, hashed, keep_one, plain_text
 from lcl_data.frames import Frames
 
 
@@ -20,12 +20,8 @@ class ExactDocument(ExactRule):
 
     def keys(self, frames: Frames) -> pl.DataFrame:
         """A row per document: the hash of its items."""
-        # The separators that mark an item's kind and its end count as white space, so that no text holds one.
-        text = (
-            pl.col("text").str.normalize("NFC").str.replace_all(r"[\s\x1c-\x1f]+", " ").str.strip_chars(" ")
-        )
         picture = pl.coalesce("sha256", pl.col("url").str.replace_all(r"[\x1c-\x1f]", " "))
-        texts = text.filter(~pl.col("is_image")).str.join("\x1e")
+        texts = plain_text().filter(~pl.col("is_image")).str.join("\x1e")
         pictures = picture.filter(pl.col("is_image")).sort().str.join("\x1e")
         contents = frames.items.group_by("document").agg((texts + "\x1f" + pictures).alias("content"))
         rows = frames.documents.join(contents, on="document", how="left", maintain_order="left")

@@ -59,6 +59,27 @@ def test_same_url(tmp_path, keep, rows):
     assert ledger.documents.rejected == {"same_url": 2}
 
 
+META = [
+    '{"date": "2020-05-25T22:39:29Z"}',
+    '{"general_metadata": {"warc_filename": "CC-MAIN-2020-24/1590347390442.29/'
+    'CC-MAIN-20200525223930-20200526013930.warc.gz"}}',
+    '{"date": "2020-05-25"}',
+    '{"date": "soon", "WARC-Date": "20200526000000"}',
+    None,
+    "no JSON",
+]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [3, 5, 2, 1, 0, 4]])
+def test_same_url_keeps_the_latest_crawl(tmp_path, order):
+    corpus = [[replace(document(n, f"{n}", url="http://p"), meta=META[n])] for n in order]
+    assert [each.meta for each in kept(tmp_path, corpus, SameUrl())[0]] == [META[3]]
+    first = kept(tmp_path / "first", corpus, SameUrl(keep="first"))[0]
+    assert [each.meta for each in first] == [META[min(4, 5, key=order.index)]]
+    by_order = kept(tmp_path / "plain", corpus, SameUrl(dates=()))[0]
+    assert [each.meta for each in by_order] == [META[order[-1]]]
+
+
 @pytest.mark.parametrize(("scope", "left"), [("document", [2, 2]), ("corpus", [2, 1])])
 def test_same_image_bytes(tmp_path, scope, left):
     pictures = [Image(f"http://h/{n}", sha256=sha) for n, sha in enumerate(["aa", "aa", None])]
@@ -174,8 +195,11 @@ def test_kills_do_not_change_a_byte(tmp_path):
 
 
 @pytest.mark.parametrize("name", members.names("lcl_data.dedupe"))
-def test_every_rule_is_what_its_file_says_and_has_defaults(name):
-    assert members.key(members.build("lcl_data.dedupe", name, Rule)) == name
+def test_every_rule_is_what_its_file_says_and_has_defaults(tmp_path, name):
+    """Only what is compared with must be named."""
+    settings = {"against": tmp_path / "tests.txt"} if name.startswith("decontaminate") else {}
+    (tmp_path / "tests.txt").write_text("a test")
+    assert members.key(members.build("lcl_data.dedupe", {name: settings}, Rule)) == name
 
 
 def test_anchors_stay_when_images_go(tmp_path):

@@ -1,0 +1,148 @@
+"""The texts of an evaluation set, as a user has them, and an index of their word n-grams.
+
+The index lies in memory, in every worker: 24 bytes for each n-gram (about one a word), 16 MB at least.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import AfterValidator, PlainSerializer
+
+from lcl_data import files
+from lcl_data.shingles import Hashes, Ngrams, ngrams, runs, words
+from schemas.errors import RecipeError
+
+SUFFIXES = (".txt", ".jsonl", ".parquet")
+_FILTER_BITS = 24
+_BATCH = 1000  # texts hashed at a time
+
+
+def _found(path: Path) -> Path:
+    if not _files(path):
+        raise ValueError(f"{path}: no file {', '.join(SUFFIXES)}; name one, or a folder of them")
+    return path
+
+
+def _named(path: Path) -> str:
+    """What the manifest says of it: other content is another setting, another place is not."""
+    return f"{path.name} sha256:{files.digest([files.sha256(each) for each in _files(path)])}"
+
+
+Evaluation = Annotated[Path, AfterValidator(_found), PlainSerializer(_named, str, when_used="json")]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The n-grams of an evaluation set.
+
+    Attributes:
+        values: hashes, in ascending order.
+        checks: a second hash of each.
+        entries: which entry of `names` each comes from.
+        names: `file:row` of each text.
+        sieve: whether any hash begins with these bits: most of a corpus never meets the set.
+    """
+
+    values: Hashes
+    checks: Hashes
+    entries: NDArray[np.int64]
+    names: list[str]
+    sieve: NDArray[np.bool_]
+
+    def find(self, corpus: Ngrams, hashed: Hashes, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which n-grams of a corpus the set holds, and the entry of each.
+
+        Args:
+            corpus: the n-grams asked about.
+            hashed: the words they are made of.
+            size: words of an n-gram.
+        """
+        hits = np.flatnonzero(self.sieve[corpus.values >> np.uint64(64 - _FILTER_BITS)])
+        places = np.searchsorted(self.values, corpus.values[hits])
+        same = self.values[np.minimum(places, len(self.values) - 1)] == corpus.values[hits]
+        hits, places = hits[same], places[same]
+        checked = self.checks[places] == runs(hashed, corpus.firsts[hits], size, salt=1)
+        return hits[checked], self.entries[places[checked]]
+
+
+@cache
+def index(path: Path, fields: tuple[str, ...], size: int) -> Index:
+    """The n-grams of `size` words of an evaluation set.
+
+    Raises:
+        RecipeError: a file cannot be read, or no text has so many words.
+    """
+    names: list[str] = []
+    parts = [_hashed(batch, names, size) for batch in _batches(path, fields)]
+    if not sum(len(part[0]) for part in parts):
+        raise RecipeError(f"{path}: no text of {size} words or more; lower `ngram`, or look at `fields`")
+    every, checks, entries = (np.concatenate([part[column] for part in parts]) for column in range(3))
+    values, first = np.unique(every, return_index=True)
+    sieve = np.zeros(1 << _FILTER_BITS, np.bool_)
+    sieve[values >> np.uint64(64 - _FILTER_BITS)] = True
+    return Index(values, checks[first], entries[first].astype(np.int64), names, sieve)
+
+
+def _hashed(
+    batch: list[tuple[str, str]], names: list[str], size: int
+) -> tuple[Hashes, Hashes, NDArray[np.int64]]:
+    hashed = words(pl.Series([text for _, text in batch], dtype=pl.String))
+    found = ngrams(hashed, size)
+    entries = found.owners + len(names)
+    names.extend(name for name, _ in batch)
+    return found.values, runs(hashed.values, found.firsts, size, salt=1), entries
+
+
+def _batches(path: Path, fields: tuple[str, ...]) -> Iterator[list[tuple[str, str]]]:
+    batch: list[tuple[str, str]] = []
+    for file in _files(path):
+        for number, row in enumerate(_rows(file)):
+            kept = (
+                {name: row[name] for name in fields if name in row}
+                if fields and isinstance(row, dict)
+                else row
+            )
+            batch += [(f"{file.name}:{number}", text) for text in _strings(kept)]
+            if len(batch) >= _BATCH:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _files(path: Path) -> list[Path]:
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [each for each in found if each.suffix in SUFFIXES and each.is_file()]
+
+
+def _rows(file: Path) -> Iterator[Any]:
+    """The rows of a file; a text file is one."""
+    try:
+        if file.suffix == ".parquet":
+            for batch in pq.ParquetFile(file).iter_batches(_BATCH):
+                yield from batch.to_pylist()
+        elif file.suffix == ".jsonl":
+            with file.open(encoding="utf-8") as lines:
+                yield from (json.loads(line) for line in lines if line.strip())
+        else:
+            yield file.read_text("utf-8")
+    except (OSError, ValueError, pa.ArrowInvalid) as error:
+        raise RecipeError(f"{file}: not {file.suffix[1:]} in UTF-8 ({error}); mend or remove it") from error
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in a JSON value, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _strings(each)
