@@ -1,5 +1,6 @@
 """The stage `filter`: attach what the image store knows, then let filters cut, in the order of the recipe."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lcl_data import exchange
+from lcl_data import exchange, files
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
 from lcl_data.evidence import Evidence, Sources
@@ -16,8 +17,8 @@ from lcl_data.foreign import accept
 from lcl_data.frames import Frames, read_frames, sound_units
 from lcl_data.scores import open_scores
 from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, input_of, settings_of
-from lcl_data.views import check, measured, view_of
-from schemas.manifest import Manifest
+from lcl_data.views import check, judged, view_of
+from schemas.manifest import Input, Manifest
 from schemas.members import key
 
 
@@ -52,7 +53,8 @@ def filter_documents(
     notes = accept(images, engine) if images else []
     stores = [input_of("images", images, IMAGES_FROM)] if images else []
     units, torn = sound_units(docs)
-    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *stores, *sources.scores.inputs, *torn)
+    documents = input_of("documents", docs, DOCUMENTS_FROM)
+    inputs = (documents, *stores, *sources.scores.inputs, *_foreign_code(filters), *torn)
     settings = {"filters": [{key(each): settings_of(each)} for each in filters]}
     stage = Stage("filter", out, settings, inputs)
     if manifest := stage.finished():
@@ -63,6 +65,12 @@ def filter_documents(
     manifest = stage.run(partial(_filter_shard, tuple(filters), evidence), units, engine, notes)
     exchange.remove(out)
     return manifest
+
+
+def _foreign_code(filters: Sequence[Filter]) -> list[Input]:
+    """The modules of third parties' filters: a changed one cuts anew. What they import is not looked into."""
+    modules = {key(each): inspect.getsourcefile(type(each)) for each in filters if ":" in key(each)}
+    return [Input(name=name, digest=files.sha256(Path(path))) for name, path in modules.items() if path]
 
 
 def sources_of(filters: Sequence[Filter], images: Path | None, scores: Sequence[Path]) -> Sources:
@@ -103,9 +111,9 @@ def cut(frames: Frames, filters: Sequence[Filter], drafts: Sequence[Draft]) -> F
         # Neighbours of one kind share their view: dropping its rows changes no fact of the others.
         view = view_of(frames, kind)
         for each, draft in neighbours:
-            judged = measured(view, [each]).with_columns(each.reason().alias("reason"))
-            frames = _drop(frames, each, judged.filter(pl.col("reason").is_not_null()), draft)
-            view = judged.filter(pl.col("reason").is_null()).drop("reason")
+            found = judged(view, each)
+            frames = _drop(frames, each, found.filter(pl.col("reason").is_not_null()), draft)
+            view = found.filter(pl.col("reason").is_null()).drop("reason")
             if isinstance(each, Cleaner):
                 frames = _rewrite(frames, each, view, draft)
                 view = view_of(frames, kind)
@@ -118,10 +126,10 @@ def _rewrite(frames: Frames, each: Cleaner, view: pl.DataFrame, draft: Draft) ->
     return frames.with_texts(changed)
 
 
-def _drop(frames: Frames, each: Filter, judged: pl.DataFrame, draft: Draft) -> Frames:
+def _drop(frames: Frames, each: Filter, found: pl.DataFrame, draft: Draft) -> Frames:
     if each.applies_to == "document":
-        return frames.without_documents(judged.select("document", "id", "url", "reason"), draft)
-    named = judged.join(frames.documents.select("document", "id"), on="document", maintain_order="left")
+        return frames.without_documents(found.select("document", "id", "url", "reason"), draft)
+    named = found.join(frames.documents.select("document", "id"), on="document", maintain_order="left")
     rejected = named.select("document", "item", "id", "url", "reason")
     drop = frames.without_images if each.applies_to == "image" else frames.without_texts
     return drop(rejected, draft)

@@ -22,7 +22,7 @@ from lcl_data.filters import UNMEASURED, Filter, Kind
 from lcl_data.foreign import accept
 from lcl_data.frames import Frames, sound_units
 from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Unit, input_of, settings_of
-from lcl_data.views import measured, view_of
+from lcl_data.views import judged, measured, view_of
 from schemas.errors import ShardError
 from schemas.manifest import Count, Ledger
 from schemas.members import key
@@ -205,7 +205,7 @@ def _count_alone(tally: Tally, frames: Frames, filters: tuple[Filter, ...]) -> N
 
 
 def _alone(view: pl.DataFrame, each: Filter) -> dict[str, int]:
-    reason = view.select(each.reason().alias("reason"))["reason"]
+    reason = judged(view, each)["reason"]
     counts = {
         name: int(view.select(held.fill_null(False).sum()).item()) for name, held in each.reasons().items()
     }

@@ -9,8 +9,9 @@ import polars as pl
 
 from lcl_data.filters import Filter, Kind, score_column
 from lcl_data.frames import Frames, no_documents
-from schemas.errors import RecipeError
+from schemas.errors import LclError, RecipeError
 from schemas.members import key
+from schemas.overrides import one_line
 
 
 def view_of(frames: Frames, kind: Kind) -> pl.DataFrame:
@@ -27,6 +28,21 @@ def measured(view: pl.DataFrame, filters: Sequence[Filter]) -> pl.DataFrame:
             if name not in view.columns:
                 view = view.with_columns(fact.alias(name))
     return view
+
+
+def judged(view: pl.DataFrame, each: Filter) -> pl.DataFrame:
+    """The view with the filter's facts and `reason` (null: kept).
+
+    Raises:
+        LclError: the filter broke; it is named, because it may be a third party's.
+    """
+    try:
+        return measured(view, [each]).with_columns(each.reason().alias("reason"))
+    except Exception as error:
+        raise LclError(
+            f"filter {key(each)}: broke on documents ({type(error).__name__}: {one_line(error)}); a filter "
+            "must have an answer, or a null, for every row"
+        ) from error
 
 
 def check(filters: Sequence[Filter]) -> None:
@@ -57,7 +73,7 @@ def check(filters: Sequence[Filter]) -> None:
 def _try(each: Filter, view: pl.DataFrame) -> None:
     try:
         measured(view, [each]).select(each.reason())
-    except pl.exceptions.PolarsError as error:
+    except Exception as error:
         raise RecipeError(
             f"filter {key(each)}: its conditions do not fit the columns of {each.applies_to}s: {error}"
         ) from error

@@ -7,6 +7,8 @@ and an import is paid only by who uses it. A third party's member is `package.mo
 import difflib
 import importlib
 import pkgutil
+import sys
+from types import ModuleType
 from typing import Any, TypeVar
 
 from schemas.errors import RecipeError
@@ -40,15 +42,32 @@ def find(package: str, name: str, kind: type[T]) -> type[T]:
             near = difflib.get_close_matches(name, known, n=3) or known
             raise RecipeError(f"{package}: no member '{name}'; did you mean {', '.join(near)}?")
         module, attribute = f"{package}.{name}", class_name(name)
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise RecipeError(
-            f"{name}: cannot be imported ({error}); write it as package.module:Class"
-        ) from error
+    found = getattr(_imported(name, module), attribute, None)
+    if found is None:
+        known = [each for each, value in vars(sys.modules[module]).items() if isinstance(value, type)]
+        near = difflib.get_close_matches(attribute, known, n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise RecipeError(f"{name}: {module} has no class '{attribute}'{hint}")
     if not (isinstance(found, type) and issubclass(found, kind)):
-        raise RecipeError(f"{name}: is not a {kind.__name__}")
+        raise RecipeError(
+            f"{name}: is not a {kind.__name__}; it must inherit {kind.__module__}.{kind.__name__}"
+        )
     return found
+
+
+def _imported(name: str, module: str) -> ModuleType:
+    """The module of a member; it may be a third party's, so that anything may go wrong in it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if f"{module}.".startswith(f"{error.name}."):
+            raise RecipeError(
+                f"{name}: cannot be imported ({error}); write package.module:Class, and install the "
+                "package or add its folder to PYTHONPATH"
+            ) from error
+        raise RecipeError(f"{name}: {module} cannot be imported ({error}); install what it needs") from error
+    except Exception as error:
+        raise RecipeError(f"{name}: {module} cannot be imported ({type(error).__name__}: {error})") from error
 
 
 def build(package: str, member: Any, kind: type[T], place: str = "") -> T:
@@ -74,5 +93,8 @@ def build(package: str, member: Any, kind: type[T], place: str = "") -> T:
 def key(member: Settings) -> str:
     """The recipe key of a member: the name of its module, or package.module:Class for a third party's."""
     kind = type(member)
-    name = kind.__module__.rpartition(".")[2]
-    return name if class_name(name) == kind.__name__ else f"{kind.__module__}:{kind.__name__}"
+    folder, _, name = kind.__module__.rpartition(".")
+    is_ours = any(base.__module__ == folder for base in kind.__mro__)  # a folder's __init__ holds its kind
+    if is_ours and class_name(name) == kind.__name__:
+        return name
+    return f"{kind.__module__}:{kind.__name__}"

@@ -174,3 +174,47 @@ def test_a_report_needs_no_folder_and_writes_none(tmp_path: Path) -> None:
     without = lcl("filter", str(docs), *use, cwd=tmp_path)
     assert without.returncode == 2
     assert "name a folder to fill" in without.stderr
+
+
+THEIRS = '''
+from typing import ClassVar, Literal
+import polars as pl
+from pydantic import Field
+from lcl_data.filters import Filter, measure
+
+def vowels(text: pl.Series) -> pl.Series:
+    return text.map_elements(lambda each: sum(c in "aeiou" for c in each) {more}, return_dtype=pl.Int64)
+
+class Vowels(Filter):
+    """Cuts documents without vowels."""
+    applies_to: ClassVar[Literal["document"]] = "document"
+    min: int = Field(1, description="documents with fewer vowels are rejected")
+
+    def facts(self) -> dict[str, pl.Expr]:
+        return {{"vowels": measure(vowels, pl.Int64)}}
+
+    def reasons(self) -> dict[str, pl.Expr]:
+        return {{"too_few": pl.col("vowels") < self.min}}
+'''
+
+
+def test_a_third_partys_filter_runs_in_spawned_workers_and_again_once_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "site" / "my_pkg" / "my_mod.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(THEIRS.format(more=""))
+    docs = write_documents(tmp_path / "docs", [[document(n, "aa"), document(n + 9, "bcd")] for n in range(3)])
+    used = ("filter", str(docs), "out", "-u", "my_pkg.my_mod:Vowels: {min: 2}", "-w", "2", "--json")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(module.parents[1]), *sys.path]))
+    for more, dropped in (("", 3), ("- 1", 6)):
+        module.write_text(THEIRS.format(more=more))
+        done = lcl(*used, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        rejected = json.loads(done.stdout)["ledger"]["documents"]["rejected"]
+        assert rejected == {"my_pkg.my_mod:Vowels:too_few": dropped}
+    module.write_text(THEIRS.format(more="+ each"))
+    broken = lcl(*used, cwd=tmp_path)
+    assert broken.returncode == 1
+    assert "lcl: filter my_pkg.my_mod:Vowels: broke on documents (TypeError" in broken.stderr
+    assert "Traceback" not in broken.stderr
