@@ -4,7 +4,7 @@ Redirects are not left to aiohttp so that every hop meets the same checks of sch
 """
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -13,11 +13,10 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from lcl_data.addresses import is_refusal
+from lcl_data.robots import directives
 
 _SCHEMES = ("http", "https")
 _REDIRECTS = (301, 302, 303, 307, 308)
-# Directives that carry a value after a colon, which is therefore no name of an agent.
-_VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
 # First match decides: aiohttp's errors inherit from each other.
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "dns"),
@@ -82,18 +81,6 @@ def explain(error: Exception, timeout_s: float) -> Answer:
     reason = next(reason for kind, reason in _REASONS if isinstance(error, kind))
     detail = f"not done after {timeout_s:g} s" if reason == "timeout" else f"{type(error).__name__}: {error}"
     return Answer(reason=reason, detail=detail, may_retry=reason == "connection")
-
-
-def directives(values: Iterable[str]) -> set[str]:
-    """The directives of X-Robots-Tag headers, in lower case.
-
-    The agent before a directive ("somebot: noai") is dropped: who says no to one is not asked again by us.
-    """
-    found = set()
-    for token in ",".join(values).lower().split(","):
-        name, _, rest = token.strip().partition(":")
-        found.add(rest.strip() if rest and name.strip() not in _VALUED else name.strip())
-    return found
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> Answer:

@@ -13,7 +13,7 @@ from lcl_data import files
 from lcl_data.archives import Packed
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
-from lcl_data.sources import Row, Source
+from lcl_data.sources import Files, Row, Source
 from lcl_data.stage import Stage, Unit, settings_of
 from schemas import members
 from schemas.documents import ROW_GROUP_ROWS, Document, to_table
@@ -67,13 +67,22 @@ def ingest(src: Path, out: Path, settings: Ingest, engine: Engine) -> Manifest:
 
 def _fingerprinted(units: list[Unit]) -> list[Unit]:
     """The units with the digests of their files: one that is repaired later costs one shard."""
-    prints = {path: files.fingerprint(path) for path in {_path(unit) for unit in units}}
-    return [replace(unit, digest=prints[_path(unit)]) for unit in units]
+    prints: dict[Path, str] = {}
+    return [replace(unit, digest=_digest(_paths(unit), prints)) for unit in units]
 
 
-def _path(unit: Unit) -> Path:
+def _digest(paths: tuple[Path, ...], prints: dict[Path, str]) -> str:
+    """Of one file, or of several together; `prints` remembers the file that several units share."""
+    for path in paths:
+        prints[path] = prints.get(path) or files.fingerprint(path)
+    return prints[paths[0]] if len(paths) == 1 else files.digest([prints[path] for path in paths])
+
+
+def _paths(unit: Unit) -> tuple[Path, ...]:
     payload: Any = unit.payload
-    return payload.path if isinstance(payload, Packed) else payload
+    if isinstance(payload, Files):
+        return payload.paths
+    return (payload.path if isinstance(payload, Packed) else payload,)
 
 
 def _shard(source: Source, unit: Unit, draft: Draft) -> None:

@@ -33,6 +33,18 @@ def absolute(raw: str, page: str | None) -> str | None:
         return None
 
 
+def resolved(raw: str, page: str | None) -> str | None:
+    """The absolute URL that `raw` means in a page of HTML, by the rules of browsers; None if it means none.
+
+    Unlike in `absolute`, a text without a scheme is always a path.
+    """
+    try:
+        joined = urljoin(page or "", "".join(raw.split("\n")).strip())
+        return joined if urlsplit(joined).hostname else None
+    except ValueError:
+        return None
+
+
 def _with_scheme(url: str, scheme: str) -> str:
     if _SCHEME.match(url):
         return url

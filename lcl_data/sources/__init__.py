@@ -41,6 +41,19 @@ class Row:
     lost: tuple[SourceError, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Several upstream files that make one shard.
+
+    Attributes:
+        root: the folder below which their names count.
+        paths: of the files, in order.
+    """
+
+    root: Path
+    paths: tuple[Path, ...]
+
+
 class Source(Settings):
     """An upstream format: which files it has, and how to read one."""
 
@@ -48,7 +61,8 @@ class Source(Settings):
 
     @abstractmethod
     def units(self, src: Path) -> list[Unit]:
-        """The files at `src` (a file or a folder), each a unit of work whose payload is a path or `Packed`.
+        """The files at `src` (a file or a folder), each a unit of work whose payload is a path,
+        `Packed` or `Files`.
 
         A number that upstream gave a file stays its number, whatever else is there.
 

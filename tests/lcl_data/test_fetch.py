@@ -11,8 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from lcl_data.addresses import Guard, is_public
-from lcl_data.answers import directives
 from lcl_data.fetch import Fetch, Fetched, fetch_all, is_transient
+from lcl_data.robots import directives
 from tests.lcl_data.loopback import Answer, Loopback, running
 
 OPEN = Fetch(allow_private=True, backoff_s=0.01, timeout_s=5)
