@@ -135,7 +135,8 @@ class _Stack:
         carrier = Carrier(str(self.path.resolve()), self.tiff.offset, self.tiff.nbytes, number)
         sides = {"width": found[number].width or None, "height": found[number].height or None}
         known, _ = slots.columns(sides, _FACTS)
-        url = carried_url(self.file, f"{self.tiff.name}#{number}")
+        # With its place, because a tar may hold two members of one name.
+        url = carried_url(self.file, f"{self.tiff.name}@{self.tiff.offset}#{number}")
         return Image(url=url, format="tiff", meta=dump(meta), carrier=str(carrier), **known)
 
 

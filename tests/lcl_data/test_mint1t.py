@@ -273,6 +273,15 @@ def test_samples_that_are_no_document_are_rejected_and_the_rest_is_read(tmp_path
     assert len({row.document.id for row in rows[-2:]}) == 2
 
 
+def test_two_samples_of_one_name_keep_their_own_pictures(tmp_path):
+    one, two = ([picture(seed), picture(seed + 1)] for seed in (0, 4))
+    members = [*sample("same", PDF, *one), *sample("other", PDF, *one), *sample("same", PDF, *two)]
+    images = [image for row in pdf(tmp_path, members) for image in row.document.images]
+    assert len({image.url for image in images}) == len(images) == 6
+    with Pixels.open(io.BytesIO(Carrier.parse(images[-1].carrier).read(1 << 20))) as frame:
+        assert np.array_equal(np.asarray(frame), np.asarray(two[1]))
+
+
 def test_a_json_over_the_limit_is_not_read(tmp_path):
     path = write_tar(tmp_path / "x.tar", sample("a", PDF, picture(0), picture(1)))
     (row,) = rows_of(path, max_json_nbytes=100)
@@ -311,8 +320,8 @@ def corpus(folder):
 def test_from_a_tar_to_training_shards_with_the_pictures_intact_and_no_network(tmp_path):
     engine = Engine()
     src, docs, store, kept, out = (tmp_path / name for name in ("src", "docs", "store", "kept", "out"))
-    ledger = ingest(corpus(src), docs, Ingest(format="mint1t"), engine).ledger
-    assert ledger.images.model_dump() == {"read": 48, "kept": 44, "rejected": {"frames_mismatch": 4}}
+    images = ingest(corpus(src), docs, Ingest(format="mint1t"), engine).ledger.images
+    assert (images.read, images.kept, images.rejected) == (48, 44, {"frames_mismatch": 4})
     assert download(docs, store, Download(images_per_shard=30), engine).ledger.images.kept == 44
     filters = [ImageSize(min_side_px=30), ImageCount(min=1, max=30)]
     assert filter_documents(docs, kept, filters, engine, store).ledger.documents.kept == 22
