@@ -55,7 +55,7 @@ def members(path: Path) -> list[str]:
     Raises:
         ShardError: torn.
     """
-    with _torn_is_shard_error(str(path)), zipfile.ZipFile(path) as archive:
+    with torn_is_shard_error(str(path)), zipfile.ZipFile(path) as archive:
         return [info.filename for info in _readable(archive)]
 
 
@@ -73,7 +73,7 @@ def lines(packed: Packed, max_nbytes: int) -> Iterator[tuple[str, int, bytes | N
     Raises:
         ShardError: the file is torn, encrypted, or grows suspiciously when unpacked.
     """
-    with _torn_is_shard_error(str(packed.path)):
+    with torn_is_shard_error(str(packed.path)):
         for member, stream in _opened(packed):
             for number, line in enumerate(_split(stream, max_nbytes), 1):
                 if line is None or line.strip():
@@ -81,7 +81,8 @@ def lines(packed: Packed, max_nbytes: int) -> Iterator[tuple[str, int, bytes | N
 
 
 @contextmanager
-def _torn_is_shard_error(place: str) -> Iterator[None]:
+def torn_is_shard_error(place: str) -> Iterator[None]:
+    """Turns what a torn file raises into a `ShardError` that names `place`."""
     try:
         yield
     except (*_TORN, OSError) as error:

@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import Field
 
 from lcl_data import files
-from lcl_data.archives import Packed
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
 from lcl_data.sources import Files, Row, Source
@@ -82,7 +81,7 @@ def _paths(unit: Unit) -> tuple[Path, ...]:
     payload: Any = unit.payload
     if isinstance(payload, Files):
         return payload.paths
-    return (payload.path if isinstance(payload, Packed) else payload,)
+    return (payload if isinstance(payload, Path) else payload.path,)
 
 
 def _shard(source: Source, unit: Unit, draft: Draft) -> None:

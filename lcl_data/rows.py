@@ -5,6 +5,7 @@ A row that cannot be handed over is an error as a value; only a file that is tor
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,21 @@ from schemas.errors import ShardError, SourceError
 
 _BUFFER_NBYTES = 1 << 20
 Fields = dict[str, Any] | SourceError
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a foreign file, so that a large file becomes several shards.
+
+    Attributes:
+        path: of the file.
+        start: first row of a Parquet file, first byte of a file of lines.
+        stop: the first one after the part; None for all up to the end.
+    """
+
+    path: Path
+    start: int = 0
+    stop: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +50,27 @@ class Found:
     fields: Fields
 
 
-def parquet_rows(path: Path, columns: frozenset[str], batch_rows: int) -> Iterator[Found]:
-    """Every row of a Parquet file; memory is that of a batch.
+def parquet_count(path: Path) -> int:
+    """How many rows a Parquet file holds; 0 if it is torn, which whoever reads it is told."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, EOFError, OSError):
+        return 0
+
+
+def parquet_rows(part: Path | Part, columns: frozenset[str], batch_rows: int) -> Iterator[Found]:
+    """Every row of a Parquet file, or of a part of it; memory is that of a batch.
 
     Args:
-        path: of the file.
+        part: the file.
         columns: it must have, besides which it may have others.
         batch_rows: decoded at a time.
 
     Raises:
         ShardError: the file is torn, no Parquet, or lacks one of the columns.
     """
+    part = Part(part) if isinstance(part, Path) else part
+    path = part.path
     try:
         # By default Arrow reads ahead and keeps what it has read, in the end the whole file; with a buffer it
         # reads even a row group by pages.
@@ -53,7 +79,7 @@ def parquet_rows(path: Path, columns: frozenset[str], batch_rows: int) -> Iterat
                 raise ShardError(
                     f"{path}: no column {', '.join(sorted(missing))}; is it a file of this format?"
                 )
-            for place, (fields, nbytes) in enumerate(_batched(file, batch_rows)):
+            for place, (fields, nbytes) in enumerate(_batched(file, batch_rows, part), start=part.start):
                 yield Found(f":{place}", nbytes, fields)
     except (pa.ArrowException, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -85,10 +111,27 @@ def json_fields(line: bytes | None, max_nbytes: int) -> Fields:
     return fields if isinstance(fields, dict) else SourceError("not_an_object", type(fields).__name__)
 
 
-def _batched(file: pq.ParquetFile, batch_rows: int) -> Iterator[tuple[Fields, int]]:
-    for batch in file.iter_batches(batch_rows):
+def _batched(file: pq.ParquetFile, batch_rows: int, part: Part) -> Iterator[tuple[Fields, int]]:
+    for batch in _batches(file, batch_rows, part):
         nbytes = batch.nbytes // max(1, batch.num_rows)
         yield from ((fields, nbytes) for fields in _decoded(batch))
+
+
+def _batches(file: pq.ParquetFile, batch_rows: int, part: Part) -> Iterator[pa.RecordBatch]:
+    """The rows of a part, of the row groups that hold them."""
+    sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
+    stop = sum(sizes) if part.stop is None else part.stop
+    begins = list(accumulate(sizes, initial=0))
+    groups = [
+        index for index, size in enumerate(sizes)
+        if begins[index] < stop and begins[index] + size > part.start
+    ]  # fmt: skip
+    row = begins[groups[0]] if groups else 0
+    for batch in file.iter_batches(batch_rows, row_groups=groups):
+        inside = batch.slice(max(0, part.start - row), max(0, stop - max(row, part.start)))
+        row += batch.num_rows
+        if inside.num_rows:
+            yield inside
 
 
 def _decoded(batch: pa.RecordBatch) -> list[Fields]:
