@@ -64,7 +64,7 @@ def test_members_are_left_out_by_name() -> None:
 
 
 def test_rules_come_from_presets_and_by_default() -> None:
-    assert [type(rule).__name__ for rule in rules(["obelics"], [])][-1] == "SameUrl"
+    assert "SameUrl" in [type(rule).__name__ for rule in rules(["obelics"], [])]
     assert len(rules([], [])) == 3
 
 
