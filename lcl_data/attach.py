@@ -6,7 +6,9 @@ After it `key` says where a picture lies, so that every later stage needs the do
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -20,6 +22,7 @@ from lcl_data.frames import Frames, read_frames
 from lcl_data.stage import Unit
 from schemas.errors import ShardError
 from schemas.images import IMAGES, SUCCESS
+from schemas.pixels import PIXEL_FACTS, PIXELS
 from schemas.versions import check
 
 MISSING = "missing"  # the reason of a URL that the store never tried
@@ -49,16 +52,38 @@ _TYPES = {
 }
 
 
+_PIXEL_TYPES = dict(pl.Schema(PIXELS))
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A document shard or a table of the store."""
+    """A document shard, or a table of the store and the pixel facts of its rows."""
 
     path: Path
     is_store: bool
+    pixels: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """Facts that were measured from the stored pictures.
+
+    Attributes:
+        names: columns of `schemas.pixels.PIXELS` that are wanted.
+        tables: one for each table of the store, in order, row by row; none if no column is wanted.
+    """
+
+    names: tuple[str, ...] = ()
+    tables: tuple[Path, ...] = ()
 
 
 def attach(
-    folder: Path, documents: Sequence[Unit], images: Path, references: int, engine: Engine
+    folder: Path,
+    documents: Sequence[Unit],
+    images: Path,
+    references: int,
+    engine: Engine,
+    pixels: Pixels = Pixels(),
 ) -> list[Path]:
     """Ask which facts of the store belong to which image item.
 
@@ -68,6 +93,7 @@ def attach(
         images: image store, ours or img2dataset's.
         references: about how many image items the documents hold.
         engine: where it runs.
+        pixels: facts that come along.
 
     Returns:
         The answers for `attached`, a row per image item: document, item, failure, facts.
@@ -78,12 +104,17 @@ def attach(
     tables = store.facts(images)
     rows = references + sum(pq.read_metadata(table).num_rows for table in tables)
     units = [Unit(unit.number, unit.name, _File(unit.payload, False)) for unit in documents]
-    units += [Unit(number, table.name, _File(table, True)) for number, table in enumerate(tables)]
-    return exchange(folder, units, _keys, _match, buckets_for(rows), engine)
+    beside = pixels.tables or (None,) * len(tables)
+    units += [
+        Unit(number, table.name, _File(table, True, measured))
+        for number, (table, measured) in enumerate(zip(tables, beside, strict=True))
+    ]
+    return exchange(folder, units, partial(_keys, pixels.names), _match, buckets_for(rows), engine)
 
 
 def attached(frames: Frames, facts: pl.DataFrame, draft: Draft) -> Frames:
-    """The frames with the facts of the store in their image columns; images it lacks are rejected.
+    """The frames with the facts of the store in their image columns, pixel facts in columns of their own;
+    images it lacks are rejected.
 
     Args:
         frames: documents as read.
@@ -96,23 +127,25 @@ def attached(frames: Frames, facts: pl.DataFrame, draft: Draft) -> Frames:
     )
     reason = pl.lit("download:") + pl.col("failure")
     known = items.with_columns(pl.coalesce(f"store_{name}", name).alias(name) for name in _SOURCES)
-    left = Frames(frames.documents, known.select(frames.items.columns))
+    measured = [name for name in PIXEL_FACTS if name in facts.columns]
+    left = Frames(frames.documents, known.select(*frames.items.columns, *measured))
     return left.without_images(lost.select("document", "item", "id", "url", reason.alias("reason")), draft)
 
 
-def _keys(unit: Unit) -> pl.DataFrame:
-    return _tried(unit.payload.path) if unit.payload.is_store else _referenced(unit)
+def _keys(pixels: tuple[str, ...], unit: Unit) -> pl.DataFrame:
+    return _tried(unit.payload, pixels) if unit.payload.is_store else _referenced(unit, pixels)
 
 
-def _referenced(unit: Unit) -> pl.DataFrame:
+def _referenced(unit: Unit, pixels: tuple[str, ...]) -> pl.DataFrame:
     """A row per image item of a document shard."""
     batches = read_frames(Unit(unit.number, unit.name, unit.payload.path))
     parts = [frames.images.select("document", "item", "url") for frames in batches]
-    return pl.concat([_rows(part) for part in parts] or [pl.DataFrame(schema=_TYPES)])
+    return pl.concat([_rows(part, pixels) for part in parts] or [pl.DataFrame(schema=_types(pixels))])
 
 
-def _tried(path: Path) -> pl.DataFrame:
+def _tried(file: _File, pixels: tuple[str, ...]) -> pl.DataFrame:
     """A row per URL of a table of the store."""
+    path = file.path
     try:
         check(pq.read_schema(path).metadata, IMAGES, path)
         table = pl.read_parquet(
@@ -121,16 +154,28 @@ def _tried(path: Path) -> pl.DataFrame:
     except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
         raise ShardError(f"{path}: torn ({error}); run `lcl download` again") from error
     failure = pl.when(pl.col("status") != SUCCESS).then(pl.coalesce("reason", "status"))
-    return _rows(table.select("url", failure.alias("failure"), *_FACTS))
+    known = table.select("url", failure.alias("failure"), *_FACTS)
+    return _rows(known if file.pixels is None else known.hstack(_measured(file.pixels, pixels)), pixels)
 
 
-def _rows(frame: pl.DataFrame) -> pl.DataFrame:
+def _measured(path: Path, names: tuple[str, ...]) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path, columns=list(names))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ShardError(f"{path}: torn ({error}); delete it: it will be measured again") from error
+
+
+def _types(pixels: tuple[str, ...]) -> dict[str, Any]:
+    return _TYPES | {name: _PIXEL_TYPES[name] for name in pixels}
+
+
+def _rows(frame: pl.DataFrame, pixels: tuple[str, ...]) -> pl.DataFrame:
     """Rows of the exchange: the URL as its hash, null where the frame has no such column."""
     key, check = hashes(frame["url"]).T
     hashed = frame.with_columns(pl.Series("key", key), pl.Series("check", check))
     return hashed.select(
         (pl.col(name) if name in hashed.columns else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in _TYPES.items()
+        for name, dtype in _types(pixels).items()
     )
 
 
@@ -145,4 +190,4 @@ def _match(rows: pl.DataFrame) -> pl.DataFrame:
     known = best.with_columns(known=True)
     found = items.join(known, on=url, how="left")
     failure = pl.when(pl.col("known").is_null()).then(pl.lit(MISSING)).otherwise("failure")
-    return found.with_columns(failure=failure).select(name for name in _TYPES if name not in url)
+    return found.with_columns(failure=failure).select(name for name in rows.columns if name not in url)

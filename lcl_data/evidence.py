@@ -6,11 +6,12 @@ from pathlib import Path
 
 import polars as pl
 
-from lcl_data.attach import attach, attached
+from lcl_data.attach import Pixels, attach, attached
 from lcl_data.draft import Draft
 from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of
 from lcl_data.frames import Frames
+from lcl_data.measure import measure, place
 from lcl_data.scores import Scores
 from lcl_data.scoring import match, with_scores
 from lcl_data.stage import Unit
@@ -58,10 +59,12 @@ class Sources:
     Attributes:
         images: image store, ours or img2dataset's; None if there is none.
         scores: tables of scores, and which of them are wanted.
+        pixels: columns of `schemas.pixels.PIXELS` that are wanted of the stored pictures.
     """
 
     images: Path | None
     scores: Scores
+    pixels: tuple[str, ...] = ()
 
     def gather(
         self, scratch: Callable[[str], Path], docs: Path, units: Sequence[Unit], engine: Engine
@@ -76,13 +79,17 @@ class Sources:
 
         Raises:
             RecipeError: tables of scores contradict each other.
-            ShardError: a shard or a table of the store is torn.
+            ShardError: a shard or a table of the store is torn; or a tar of it, where pixels are wanted.
         """
         ledger = read_manifest(docs).ledger
         sound = [unit for unit in units if unit.payload]
         pictures = scored = None
         if self.images:
-            found = attach(scratch("attach"), sound, self.images, ledger.images.kept, engine)
+            pixels = Pixels()
+            if self.pixels:
+                tables = measure(self.images, place(self.images, scratch), engine)
+                pixels = Pixels(self.pixels, tuple(tables))
+            found = attach(scratch("attach"), sound, self.images, ledger.images.kept, engine, pixels)
             pictures = tuple(found)
         if self.scores.names:
             rows = ledger.images.kept + ledger.documents.kept

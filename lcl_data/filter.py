@@ -17,7 +17,8 @@ from lcl_data.foreign import accept
 from lcl_data.frames import Frames, read_frames, sound_units
 from lcl_data.scores import open_scores
 from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, input_of, settings_of
-from lcl_data.views import check, judged, view_of
+from lcl_data.views import check, judged, pixels_of, view_of
+from schemas.errors import RecipeError
 from schemas.manifest import Input, Manifest
 from schemas.members import key
 
@@ -77,10 +78,15 @@ def sources_of(filters: Sequence[Filter], images: Path | None, scores: Sequence[
     """Where the evidence for filters comes from, once the filters are known to fit it.
 
     Raises:
-        RecipeError: a filter does not fit documents; a score is in no table.
+        RecipeError: a filter does not fit documents, or cuts on pixels and there is no image store; a score
+            is in no table.
     """
     check(filters)
-    return Sources(images, open_scores(scores, [name for each in filters for name in each.scores()]))
+    pixels = pixels_of(filters)
+    if pixels and images is None:
+        needy = ", ".join(key(each) for each in filters if pixels_of([each]))
+        raise RecipeError(f"{needy}: judge pixels; name the image store, such as --images images")
+    return Sources(images, open_scores(scores, [name for each in filters for name in each.scores()]), pixels)
 
 
 def _filter_shard(filters: tuple[Filter, ...], evidence: Evidence, unit: Unit, draft: Draft) -> None:

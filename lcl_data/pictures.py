@@ -107,12 +107,12 @@ class Refusal:
 
 def prepare(data: bytes, settings: Picture) -> Prepared | Refusal:
     """Verify, turn upright, reduce, encode and hash one picture; never raises, whatever the bytes."""
-    return _guarded(data, settings.max_pixels, lambda image: _normalise(image, data, settings))
+    return guarded(data, settings.max_pixels, lambda image: _normalise(image, data, settings))
 
 
 def stored_phash(data: bytes, max_pixels: int) -> int | Refusal:
     """The perceptual hash of a picture that others stored, once decoded to its end; never raises either."""
-    return _guarded(data, max_pixels, phash)
+    return guarded(data, max_pixels, phash)
 
 
 def prepare_all(batch: Sequence[bytes], settings: Picture) -> list[Prepared | Refusal]:
@@ -120,7 +120,7 @@ def prepare_all(batch: Sequence[bytes], settings: Picture) -> list[Prepared | Re
     return [prepare(data, settings) for data in batch]
 
 
-def _guarded(data: bytes, max_pixels: int, work: Callable[[Image.Image], _T]) -> _T | Refusal:
+def guarded(data: bytes, max_pixels: int, work: Callable[[Image.Image], _T]) -> _T | Refusal:
     """What `work` makes of an opened picture, or why there is nothing to be made of it."""
     try:
         with warnings.catch_warnings():

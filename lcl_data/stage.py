@@ -26,7 +26,7 @@ from schemas.versions import check
 
 _OURS = re.compile(r"^(\d{5,}(_stats)?\.(parquet|arrow|tar|json)|\.tmp-.*)$")
 # All that a run killed before its first shard leaves.
-_EMPTY = re.compile(r"^(rejects|exchange|decisions|\.tmp-.*)$")
+_EMPTY = re.compile(r"^(rejects|exchange|decisions|pixels|\.tmp-.*)$")
 DOCUMENTS_FROM = ("ingest", "filter", "dedupe")
 IMAGES_FROM = ("download",)
 

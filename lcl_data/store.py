@@ -93,11 +93,16 @@ def read_pictures(folder: Path, keys: Iterable[str]) -> dict[str, bytes]:
             columns=["key", "offset", "nbytes"],
             filters=pc.field("key").isin(group) & (pc.field("status") == SUCCESS),
         )
-        found.update(_read(folder / f"{number}.tar", table.to_pylist()))
+        found.update(contents(folder / f"{number}.tar", table.to_pylist()))
     return found
 
 
-def _read(tar: Path, rows: list[Row]) -> Iterator[tuple[str, bytes]]:
+def contents(tar: Path, rows: list[Row]) -> Iterator[tuple[str, bytes]]:
+    """(key, encoded bytes) of rows with `key`, `offset` and `nbytes`, in the order of the disk.
+
+    Raises:
+        ShardError: the tar is missing, or shorter than its table says.
+    """
     try:
         with tar.open("rb") as file:
             for row in sorted(rows, key=itemgetter("offset")):

@@ -12,6 +12,7 @@ from lcl_data.frames import Frames, no_documents
 from schemas.errors import LclError, RecipeError
 from schemas.members import key
 from schemas.overrides import one_line
+from schemas.pixels import PIXEL_FACTS, PIXELS
 
 
 def view_of(frames: Frames, kind: Kind) -> pl.DataFrame:
@@ -54,8 +55,7 @@ def check(filters: Sequence[Filter]) -> None:
     """
     known: dict[tuple[Kind, str], tuple[Filter, pl.Expr]] = {}
     for each in filters:
-        scores = {score_column(name): pl.lit(None, pl.Float64) for name in each.scores()}
-        view = view_of(no_documents(), each.applies_to).with_columns(**scores)
+        view = view_of(no_documents(), each.applies_to).with_columns(**_brought(each))
         for name, fact in each.facts().items():
             if name in view.columns:
                 raise RecipeError(
@@ -68,6 +68,23 @@ def check(filters: Sequence[Filter]) -> None:
                     "name means one number, so put the setting that differs into the name"
                 )
         _try(each, view)
+
+
+def pixels_of(filters: Sequence[Filter]) -> tuple[str, ...]:
+    """The pixel facts that filters cut on, in the order of their contract."""
+    named: set[str] = set()
+    for each in filters:
+        if each.applies_to == "image":
+            for expression in (*each.facts().values(), *each.reasons().values()):
+                named.update(expression.meta.root_names())
+    return tuple(name for name in PIXEL_FACTS if name in named)
+
+
+def _brought(each: Filter) -> dict[str, pl.Expr]:
+    """The columns that evidence adds to what documents have."""
+    scores = {score_column(name): pl.lit(None, pl.Float64) for name in each.scores()}
+    pixels = pl.Schema(PIXELS) if each.applies_to == "image" else {}
+    return scores | {name: pl.lit(None, dtype) for name, dtype in pixels.items() if name in PIXEL_FACTS}
 
 
 def _try(each: Filter, view: pl.DataFrame) -> None:

@@ -22,6 +22,7 @@ from schemas.documents import DOCUMENTS
 from schemas.images import IMAGES
 from schemas.manifest import Manifest
 from schemas.members import find, names
+from schemas.pixels import PIXELS
 from schemas.recipe import Recipe, Settings
 from schemas.rejects import REJECTS
 from schemas.sequences import SEQUENCES
@@ -35,7 +36,7 @@ Json = dict[str, Any]
 def published() -> dict[str, Json]:
     """Every schema by file name."""
     tables = {"documents": DOCUMENTS, "images": IMAGES, "sequences": SEQUENCES}
-    tables |= {"rejects": REJECTS, "decisions": DECISIONS}
+    tables |= {"rejects": REJECTS, "decisions": DECISIONS, "pixels": PIXELS}
     schemas = {f"{name}.json": _table(schema) for name, schema in tables.items()}
     schemas["manifest.json"] = {"$schema": DIALECT, **Manifest.model_json_schema()}
     schemas["recipe.json"] = {"$schema": DIALECT, **_recipe()}

@@ -30,7 +30,8 @@ class Filter(Settings):
     The frame an expression is evaluated over depends on `applies_to`:
 
     - `image`: one row per image item, the columns of `schemas.documents.Image` (url, alt, similarity, width,
-      height, nbytes, ...).
+      height, nbytes, ...), and of those of `schemas.pixels.PIXELS` (pixel_sharpness, ...) what any filter
+      refers to: the stored pictures are measured for it.
     - `text`: one row per text item, column `text`.
     - `document`: one row per document: id, source, url, license, meta; `text` (its remaining text items
       joined by newlines), `texts` and `images` (how many items of each kind remain).
