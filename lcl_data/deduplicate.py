@@ -18,7 +18,7 @@ from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of, buckets_for
 from lcl_data.frames import Frames, read_frames, sound_units
 from lcl_data.neighbours import Question, keys_of, neighbours
-from lcl_data.stage import DOCUMENTS_FROM, Stage, Unit, input_of, settings_of, texts_in
+from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, input_of, settings_of, texts_in
 from schemas.decisions import DECISIONS
 from schemas.manifest import Count, Manifest, read_manifest
 from schemas.members import key
@@ -29,7 +29,9 @@ Decisions = tuple[tuple[Rule, list[Path]], ...]  # of each rule: its answers, by
 _NULLABLE = {"kept": pl.UInt64, "kept_item": pl.Int32, "kept_id": pl.String, "similarity": pl.Float32}
 
 
-def deduplicate(docs: Path, out: Path, rules: Sequence[Rule], engine: Engine) -> Manifest:
+def deduplicate(
+    docs: Path, out: Path, rules: Sequence[Rule], engine: Engine, images: Path | None = None
+) -> Manifest:
     """Fill `out` with the documents in `docs` without the copies that the rules find.
 
     Args:
@@ -37,16 +39,20 @@ def deduplicate(docs: Path, out: Path, rules: Sequence[Rule], engine: Engine) ->
         out: folder of this stage.
         rules: in the order in which they cut; a rule does not see what earlier ones dropped.
         engine: where it runs.
+        images: image store, for rules that compare pixels.
 
     Returns:
         The manifest; its ledger counts each rejection under the rule's name.
 
     Raises:
+        RecipeError: a rule needs the image store.
         ShardError: there is no manifest in `docs`, or a shard of the right size is torn.
     """
+    rules = [rule.reading(images) for rule in rules]
     units, torn = sound_units(docs)
     settings = {"rules": [{key(rule): settings_of(rule)} for rule in rules]}
-    stage = Stage("dedupe", out, settings, (input_of("documents", docs, DOCUMENTS_FROM), *torn))
+    stores = [input_of("images", images, IMAGES_FROM)] if images else []
+    stage = Stage("dedupe", out, settings, (input_of("documents", docs, DOCUMENTS_FROM), *stores, *torn))
     if manifest := stage.finished():
         exchange.remove(out)
         return manifest

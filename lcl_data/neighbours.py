@@ -10,7 +10,7 @@ million pairs. The settlement holds the edges: about 0.3 KB for each pair of cop
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,9 +33,6 @@ _PLACE = {"document": pl.UInt64, "item": pl.Int32}
 _OTHER = {"other": pl.UInt64, "other_item": pl.Int32}
 _PAIR = [*_PLACE, *_OTHER]
 _HUB = ["hub", "hub_item"]
-# All pairs of a group of this size are candidates; of a larger one each place with the first and with its
-# predecessor, so that a key which everybody shares does not cost the square of everybody.
-_ALL_PAIRS = 8
 # The facts of a place with many candidates go to as many buckets: a picture or page copied a million times
 # must not make one bucket of a million facts.
 _SLOTS = 64
@@ -71,7 +68,7 @@ def neighbours(rule: NearRule, question: Question, engine: Engine) -> list[Path]
     ask = partial(exchange, units=question.units, engine=engine)
     keys = partial(keys_of, rule, question.read)
     buckets = buckets_for(question.rows * rule.spread)
-    pairs = ask(question.folder("pairs"), keys=keys, reduce=_candidates, buckets=buckets)
+    pairs = ask(question.folder("pairs"), keys=keys, reduce=partial(_candidates, rule), buckets=buckets)
     if not pairs:
         return []
     facts = partial(_facts, rule, question.read, pairs)
@@ -90,20 +87,11 @@ def keys_of(rule: Rule, read: Read, unit: Unit) -> pl.DataFrame:
     return pl.concat([rule.keys(no_documents()), *(rule.keys(frames) for frames in read(unit))])
 
 
-def _candidates(rows: pl.DataFrame) -> pl.DataFrame:
-    """Places that share a key, both ways round: a shard finds its pairs by their first column."""
-    places = rows.select("key", *_PLACE).unique().sort("key", *_PLACE)
-    size, rank = pl.len().over("key"), pl.int_range(pl.len()).over("key")
-    shared = places.with_columns(size=size, rank=rank).filter(pl.col("size") > 1)
-    first = [pl.col(name).first().over("key").alias(other) for name, other in _renamed()]
-    found = [shared.filter((pl.col("size") > _ALL_PAIRS) & (pl.col("rank") > 1)).with_columns(first)]
-    for gap in range(1, _ALL_PAIRS):
-        before = [pl.col(name).shift(gap).alias(other) for name, other in _renamed()]
-        small = pl.col("size") <= _ALL_PAIRS if gap > 1 else pl.lit(True)
-        found.append(shared.with_columns(before).filter(small & (pl.col("rank") >= gap)))
-    one_way = pl.concat([part.select(_PAIR) for part in found])
+def _candidates(rule: NearRule, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rule's pairs, both ways round: a shard finds all pairs of its places by their first column."""
+    one_way = rule.candidates(rows)
     other_way = one_way.select(pl.col(a).alias(b) for a, b in zip([*_OTHER, *_PLACE], _PAIR, strict=True))
-    return pl.concat([one_way, other_way]).unique()
+    return pl.concat([one_way.select(_PAIR), other_way]).unique()
 
 
 def _renamed() -> list[tuple[str, str]]:
@@ -113,11 +101,18 @@ def _renamed() -> list[tuple[str, str]]:
 def _facts(rule: NearRule, read: Read, answers: list[Path], unit: Unit) -> pl.DataFrame:
     """The facts of a shard's candidates, once for each bucket in which one of their pairs is verified."""
     sought = _hubs(answers_of(answers, unit.number).unique())
-    wanted = sought.select("document").unique()
     parts = [_brought(rule, no_documents(), sought.head(0))]
     if not sought.is_empty():
-        parts += [_brought(rule, frames.only_documents(wanted), sought) for frames in read(unit)]
+        parts += [_brought(rule, _sought(rule, frames, sought), sought) for frames in read(unit)]
     return pl.concat(parts)
+
+
+def _sought(rule: NearRule, frames: Frames, sought: pl.DataFrame) -> Frames:
+    """The documents that hold a candidate; where pictures are compared, with no other pictures."""
+    left = frames.only_documents(sought.select("document").unique())
+    if rule.compares != "images":
+        return left
+    return replace(left, items=left.items.join(sought, on=[*_PLACE], how="semi", maintain_order="left"))
 
 
 def _hubs(pairs: pl.DataFrame) -> pl.DataFrame:

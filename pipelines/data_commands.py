@@ -92,12 +92,14 @@ def dedupe(
     out: options.Out,
     use: options.Rules = [],  # noqa: B006
     preset: options.RulePreset = [],  # noqa: B006
+    images: options.Images = None,
     workers: options.Workers = 0,
     engine: options.Engine = "local",
     ray_address: options.RayAddress = "",
     as_json: options.Json = False,
 ) -> None:
-    """Drop copies over the whole corpus, rule by rule; every decision is written down as a table.
+    """Drop copies over the whole corpus, rule by rule; every decision is written down as a table. --images
+    is read by rules that compare pixels.
 
     Example: lcl dedupe work/filtered work/deduplicated -u exact_document -u 'same_url: {keep: last}'
     """
@@ -105,7 +107,7 @@ def dedupe(
     from pipelines.recipes import rules
 
     console, where = options.start(as_json, workers, engine, ray_address)
-    raise typer.Exit(console.manifest(deduplicate(docs, out, rules(preset, use), where)))
+    raise typer.Exit(console.manifest(deduplicate(docs, out, rules(preset, use), where, images)))
 
 
 def shard(

@@ -144,6 +144,8 @@ def _check(road: Plan) -> None:
     road.ingest.member("ingest.source")
     if road.train is not None and road.shard is None:
         raise RecipeError("train: needs the section shard, which writes what it reads; or --set train=null")
+    for rule in road.rules or ():
+        rule.reading(None if road.download is None else road.work / "images")
     if road.shard is None:
         return
     if road.download is None or road.filters is None:

@@ -71,7 +71,7 @@ def data_stages(road: Plan, engine: Engine) -> Iterator[Manifest]:
         yield filter_documents(docs, filtered, road.filters, engine, images=images, scores=road.scores)
         docs = work / "filtered"
     if road.rules is not None:
-        yield deduplicate(docs, work / "deduplicated", road.rules, engine)
+        yield deduplicate(docs, work / "deduplicated", road.rules, engine, images)
         docs = work / "deduplicated"
     if road.shard is not None:
         assert images is not None  # a plan with shard has download

@@ -8,7 +8,8 @@ that does; *decide* sees the sets that verified pairs link.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import ClassVar, Literal, Self
 
 import polars as pl
 
@@ -39,6 +40,14 @@ class Rule(Settings):
         """About how many keys a document, image or text that is compared has."""
         return 1
 
+    def reading(self, images: Path | None) -> Self:
+        """The rule with the image store that it may read pictures from; most rules need none.
+
+        Raises:
+            RecipeError: it needs one and there is none.
+        """
+        return self
+
     @abstractmethod
     def keys(self, frames: Frames) -> pl.DataFrame:
         """Narrow rows of a batch of documents: key (UInt64), document (UInt64), item (Int32; null where
@@ -68,6 +77,12 @@ class NearRule(Rule):
     @abstractmethod
     def least(self) -> float:
         """The similarity (0..1) from which a pair counts as copies."""
+
+    def candidates(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Pairs worth verifying (document, item, other, other_item) among rows of `keys` that share a bucket:
+        what shares a key, unless a rule knows better. A pair may come twice, and either way round.
+        """
+        return sharing(rows)
 
     @abstractmethod
     def facts(self, frames: Frames) -> pl.DataFrame:
@@ -130,6 +145,28 @@ def keep_one(
     decided = ordered.with_columns(kept)
     is_kept = (pl.col("document") == pl.col("kept")) & pl.col("item").eq_missing(pl.col("kept_item"))
     return decided.filter(~is_kept).select("document", "item", "id", *_KEPT.values())
+
+
+# All pairs of a group of this size are candidates; of a larger one each place with the first and with its
+# predecessor, so that a key which everybody shares does not cost the square of everybody.
+_ALL_PAIRS = 8
+_PLACE = ["document", "item"]
+_OTHER = ["other", "other_item"]
+
+
+def sharing(rows: pl.DataFrame) -> pl.DataFrame:
+    """Pairs of places that share a key."""
+    places = rows.select("key", *_PLACE).unique().sort("key", *_PLACE)
+    size, rank = pl.len().over("key"), pl.int_range(pl.len()).over("key")
+    shared = places.with_columns(size=size, rank=rank).filter(pl.col("size") > 1)
+    renamed = list(zip(_PLACE, _OTHER, strict=True))
+    first = [pl.col(name).first().over("key").alias(other) for name, other in renamed]
+    found = [shared.filter((pl.col("size") > _ALL_PAIRS) & (pl.col("rank") > 1)).with_columns(first)]
+    for gap in range(1, _ALL_PAIRS):
+        before = [pl.col(name).shift(gap).alias(other) for name, other in renamed]
+        small = pl.col("size") <= _ALL_PAIRS if gap > 1 else pl.lit(True)
+        found.append(shared.with_columns(before).filter(small & (pl.col("rank") >= gap)))
+    return pl.concat([part.select(*_PLACE, *_OTHER) for part in found])
 
 
 _KEPT = {"document": "kept", "item": "kept_item", "id": "kept_id"}

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lcl_data.dedupe import sharing
 from lcl_data.dedupe.near_document import NearDocument
 from lcl_data.deduplicate import deduplicate
 from lcl_data.engine import Engine
 from lcl_data.frames import flatten
-from lcl_data.neighbours import _candidates, components
+from lcl_data.neighbours import components
 from lcl_data.shingles import ngrams, words
 from schemas.documents import Image, to_table
 from tests.lcl_data.corpus import bytes_of, document, read_documents, rejects, write_documents
@@ -111,7 +112,7 @@ def test_a_band_that_everybody_shares_costs_no_square(tmp_path):
     keys = rule.keys(flatten(to_table(every).combine_chunks().to_batches()[0], 0))
     shared = keys["key"].value_counts()["count"]
     assert shared.max() > 1000
-    assert len(_candidates(keys)) <= sum(size * min(7, size - 1) for size in shared)
+    assert len(sharing(keys)) <= sum(size * min(7, size - 1) // 2 for size in shared)
     table, _ = decisions(tmp_path, [every], rule)
     assert table["document"].to_list() == list(range(3990, 4000))
 
@@ -127,6 +128,7 @@ def test_workers_do_not_change_a_byte(tmp_path):
 RUN = """
 import sys
 from pathlib import Path
+from lcl_data.dedupe import sharing
 from lcl_data.dedupe.near_document import NearDocument
 from lcl_data.deduplicate import deduplicate
 from lcl_data.engine import Engine
