@@ -49,14 +49,12 @@ def deduplicate(
         ShardError: there is no manifest in `docs`, or a shard of the right size is torn.
     """
     rules = [rule.reading(images) for rule in rules]
-    units, torn = sound_units(docs)
-    settings = {"rules": [{key(rule): settings_of(rule)} for rule in rules]}
-    stores = [input_of("images", images, IMAGES_FROM)] if images else []
-    stage = Stage("dedupe", out, settings, (input_of("documents", docs, DOCUMENTS_FROM), *stores, *torn))
+    stage = stage_of(docs, out, rules, images)
     if manifest := stage.finished():
         exchange.remove(out)
         return manifest
     stage.prepare()
+    units, _ = sound_units(docs)
     asked = [unit for unit in units if unit.payload]
     decisions: Decisions = ()
     for number, rule in enumerate(rules):
@@ -67,6 +65,14 @@ def deduplicate(
     manifest = stage.run(partial(_apply, decisions), units, engine)
     exchange.remove(out)
     return manifest
+
+
+def stage_of(docs: Path, out: Path, rules: Sequence[Rule], images: Path | None = None) -> Stage:
+    """The stage as `deduplicate` is about to fill it."""
+    settings = {"rules": [{key(rule): settings_of(rule)} for rule in rules]}
+    stores = [input_of("images", images, IMAGES_FROM)] if images else []
+    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *stores, *sound_units(docs)[1])
+    return Stage("dedupe", out, settings, inputs)
 
 
 def _scratch(out: Path, question: str, digest: str, step: str) -> Path:

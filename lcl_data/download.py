@@ -22,6 +22,7 @@ from lcl_data.decoders import Decoders, decoders
 from lcl_data.draft import Draft
 from lcl_data.engine import Engine, Progress
 from lcl_data.fetch import Fetch, Fetched, fetch_all, is_transient
+from lcl_data.foreign import refuse
 from lcl_data.frames import sound_units
 from lcl_data.pictures import Picture, Prepared, Refusal
 from lcl_data.previous import Previous
@@ -86,15 +87,14 @@ def download(
         RecipeError: `out` is no folder of ours, or the backend cannot do what is asked.
         ShardError: `docs` is not finished.
     """
-    refuse_foreign_tables(out)
+    refuse(out)
     if retry_failed and settings.backend != "lcl":
         raise RecipeError("img2dataset never tries a failed URL again; use backend lcl for --retry-failed")
-    found, torn = sound_units(docs)
-    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *torn)
-    stage = Stage("download", out, identity(settings), inputs, leaves=(previous.FOLDER,))
+    stage = stage_of(docs, out, settings)
     if not retry_failed and (done := stage.finished()):
         return done
     stage.prepare()
+    found, _ = sound_units(docs)
     sound = [unit for unit in found if unit.payload]
     documents = _rows(docs, sound)
     if settings.backend == "img2dataset":
@@ -118,6 +118,12 @@ def download(
     return manifest
 
 
+def stage_of(docs: Path, out: Path, settings: Download) -> Stage:
+    """The stage as `download` is about to fill it."""
+    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *sound_units(docs)[1])
+    return Stage("download", out, identity(settings), inputs, leaves=(previous.FOLDER,))
+
+
 def identity(settings: Download) -> dict[str, Any]:
     """The settings that decide what a shard holds: they enter the digest, the effort of fetching does not."""
     return settings.model_dump(mode="json", exclude={"fetch": set(_EFFORT)})
@@ -125,17 +131,6 @@ def identity(settings: Download) -> dict[str, Any]:
 
 def _made_by(stage: Stage) -> str:
     return files.digest([stage.settings, version("lcl")])
-
-
-def refuse_foreign_tables(out: Path) -> None:
-    """Refuse a folder with shards of img2dataset, which would be overwritten.
-
-    Raises:
-        RecipeError: naming one of them.
-    """
-    for table in store.table_paths(out) if out.is_dir() else ():
-        if store.is_foreign(table):
-            raise RecipeError(f"{table}: made by img2dataset; name another folder, or filter with this one")
 
 
 def shard_units(urls: Urls, documents: int, images_per_shard: int) -> list[Unit]:

@@ -52,20 +52,27 @@ def filter_documents(
     """
     sources = sources_of(filters, images, scores)
     notes = accept(images, engine) if images else []
-    stores = [input_of("images", images, IMAGES_FROM)] if images else []
-    units, torn = sound_units(docs)
-    documents = input_of("documents", docs, DOCUMENTS_FROM)
-    inputs = (documents, *stores, *sources.scores.inputs, *_foreign_code(filters), *torn)
-    settings = {"filters": [{key(each): settings_of(each)} for each in filters]}
-    stage = Stage("filter", out, settings, inputs)
+    stage = stage_of(docs, out, filters, images, sources)
     if manifest := stage.finished():
         exchange.remove(out)
         return manifest
     stage.prepare()
+    units, _ = sound_units(docs)
     evidence = sources.gather(partial(exchange.scratch, out, digest=stage.digest), docs, units, engine)
     manifest = stage.run(partial(_filter_shard, tuple(filters), evidence), units, engine, notes)
     exchange.remove(out)
     return manifest
+
+
+def stage_of(
+    docs: Path, out: Path, filters: Sequence[Filter], images: Path | None, sources: Sources
+) -> Stage:
+    """The stage as `filter_documents` is about to fill it, with the evidence of `sources_of`."""
+    stores = [input_of("images", images, IMAGES_FROM)] if images else []
+    documents = input_of("documents", docs, DOCUMENTS_FROM)
+    inputs = (documents, *stores, *sources.scores.inputs, *_foreign_code(filters), *sound_units(docs)[1])
+    settings = {"filters": [{key(each): settings_of(each)} for each in filters]}
+    return Stage("filter", out, settings, inputs)
 
 
 def _foreign_code(filters: Sequence[Filter]) -> list[Input]:

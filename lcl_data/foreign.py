@@ -44,6 +44,17 @@ def accept(images: Path, engine: Engine) -> list[str]:
     return [f"{images.name}: made by img2dataset; indexed, its own files left as they are"]
 
 
+def refuse(out: Path) -> None:
+    """Refuse a folder with shards of img2dataset, which would be overwritten.
+
+    Raises:
+        RecipeError: naming one of them.
+    """
+    for table in store.table_paths(out) if out.is_dir() else ():
+        if store.is_foreign(table):
+            raise RecipeError(f"{table}: made by img2dataset; name another folder, or filter with this one")
+
+
 def index(folder: Path, engine: Engine) -> Manifest:
     """Add to a folder that img2dataset made what an image store has more: NNNNN_index.parquet and a manifest.
 

@@ -56,12 +56,18 @@ def ingest(src: Path, out: Path, settings: Ingest, engine: Engine) -> Manifest:
         RecipeError: nothing to read, an unknown format, or a folder in the way.
     """
     source = settings.member()
+    stage, units = stage_of(src, out, settings)
+    return stage.finished() or stage.run(partial(_shard, source), units, engine, source.notes(units))
+
+
+def stage_of(src: Path, out: Path, settings: Ingest) -> tuple[Stage, list[Unit]]:
+    """The stage as `ingest` is about to fill it, and its units."""
+    source = settings.member()
     units = _fingerprinted(source.units(src))
     everything = files.digest([[unit.number, unit.name, unit.digest] for unit in units])
     inputs = (Input(name=src.resolve().name, digest=everything),)
     step = {"format": settings.format, "source": settings_of(source)}
-    stage = Stage("ingest", out, step, inputs, counts_files=True)
-    return stage.finished() or stage.run(partial(_shard, source), units, engine, source.notes(units))
+    return Stage("ingest", out, step, inputs, counts_files=True), units
 
 
 def _fingerprinted(units: list[Unit]) -> list[Unit]:

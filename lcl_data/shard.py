@@ -92,20 +92,24 @@ def shard(docs: Path, images: Path, out: Path, settings: Shard, engine: Engine) 
     """
     _need_keys(docs)
     notes = accept(images, engine)
-    tokenizer = load(settings.tokenizer)
-    digest = hashlib.sha256(tokenizer.published.encode()).hexdigest()
+    stage = stage_of(docs, images, out, settings)
+    manifest = stage.finished() or stage.run(
+        partial(write_shard, settings, images), document_units(docs), engine, notes
+    )
+    _write_companions(docs, out, manifest, settings.name, load(settings.tokenizer))
+    return manifest
+
+
+def stage_of(docs: Path, images: Path, out: Path, settings: Shard) -> Stage:
+    """The stage as `shard` is about to fill it."""
+    digest = hashlib.sha256(load(settings.tokenizer).published.encode()).hexdigest()
     inputs = (
         input_of("documents", docs, DOCUMENTS_FROM),
         input_of("images", images, IMAGES_FROM),
         Input(name="tokenizer", digest=digest),
     )
     named = {**settings_of(settings), "tokenizer": Path(settings.tokenizer).name}
-    stage = Stage("shard", out, named, inputs)
-    manifest = stage.finished() or stage.run(
-        partial(write_shard, settings, images), document_units(docs), engine, notes
-    )
-    _write_companions(docs, out, manifest, settings.name, tokenizer)
-    return manifest
+    return Stage("shard", out, named, inputs)
 
 
 def _need_keys(docs: Path) -> None:

@@ -6,7 +6,7 @@ unit whose file is torn fails alone and is named in the manifest.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -16,8 +16,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from lcl_data import files
-from lcl_data.draft import REJECTS_FOLDER, Draft, Proof, digest_in, has_size, proof_of, proof_path
+from lcl_data.draft import REJECTS_FOLDER, Draft, Proof, has_size, proof_of, proof_path
 from lcl_data.engine import Engine
+from lcl_data.folders import changes, claim, owners
 from schemas.documents import DOCUMENTS
 from schemas.errors import RecipeError, ShardError
 from schemas.manifest import MANIFEST, Count, Input, Ledger, Manifest, Shard, read_manifest
@@ -25,8 +26,6 @@ from schemas.recipe import Settings
 from schemas.versions import check
 
 _OURS = re.compile(r"^(\d{5,}(_stats)?\.(parquet|arrow|tar|json)|\.tmp-.*)$")
-# All that a run killed before its first shard leaves.
-_EMPTY = re.compile(r"^(rejects|exchange|decisions|pixels|\.tmp-.*)$")
 DOCUMENTS_FROM = ("ingest", "filter", "dedupe")
 IMAGES_FROM = ("download",)
 
@@ -96,33 +95,24 @@ class Stage:
         Raises:
             RecipeError: the folder is another stage's, or holds what LCL did not write.
         """
-        self.claim()
-        if not (self.out / MANIFEST).exists():
-            return None
-        manifest = read_manifest(self.out)
-        whole = all(has_size(self.out / shard.name, shard.nbytes) for shard in manifest.shards)
-        return manifest if manifest.digest == self.digest and whole and not manifest.failed else None
+        return None if self.pending() else read_manifest(self.out)
 
-    def claim(self) -> None:
-        """Refuse to write into a folder that is not this stage's.
+    def pending(self) -> str:
+        """Why the stage would do work if it were run now; empty where it would not.
 
         Raises:
-            RecipeError: naming what is in the way, and what to do.
+            RecipeError: the folder is another stage's, or holds what LCL did not write.
         """
-        if not self.out.exists():
-            return
-        if not self.out.is_dir():
-            raise RecipeError(f"{self.out}: is a file; name a folder")
-        owners = set(_owners(self.out))
-        if others := owners - {self.name}:
-            raise RecipeError(
-                f"{self.out}: filled by `{min(others)}`, not by `{self.name}`; name a new or empty folder"
-            )
-        found = [] if owners else [path.name for path in self.out.iterdir()]
-        if foreign := [name for name in found if not (_EMPTY.match(name) or name in self.leaves)]:
-            raise RecipeError(
-                f"{self.out}: holds '{min(foreign)}', which is not of `{self.name}`; name a new folder"
-            )
+        claim(self.out, self.name, self.leaves)
+        if not (self.out / MANIFEST).exists():
+            return "begun and not finished" if any(owners(self.out)) else "never run"
+        manifest = read_manifest(self.out)
+        if manifest.digest != self.digest:
+            return changes(manifest, self.settings, self.inputs)
+        if manifest.failed:
+            return f"failed last time: {', '.join(manifest.failed)}"
+        gone = [shard.name for shard in manifest.shards if not has_size(self.out / shard.name, shard.nbytes)]
+        return f"missing or torn: {', '.join(gone)}" if gone else ""
 
     def run(
         self, function: ShardFunction, units: Sequence[Unit], engine: Engine, notes: Sequence[str] = ()
@@ -155,7 +145,7 @@ class Stage:
         """Make the folder ready: ours or empty, without half-written files and without an outdated
         manifest.
         """
-        self.claim()
+        claim(self.out, self.name, self.leaves)
         for folder in (self.out, self.out / REJECTS_FOLDER):
             folder.mkdir(parents=True, exist_ok=True)
             files.sweep(folder)
@@ -265,14 +255,6 @@ def texts_in(path: Path) -> int:
     columns = [group.column(number) for group in groups for number in range(group.num_columns)]
     texts = [column for column in columns if column.path_in_schema == "items.list.element.text"]
     return sum(column.num_values - column.statistics.null_count for column in texts)
-
-
-def _owners(out: Path) -> Iterator[str]:
-    """The stage that fills a folder, by its manifest or, where it is unfinished, by one of its proofs."""
-    if (out / MANIFEST).exists():
-        yield read_manifest(out).stage
-    elif proof := next((out / REJECTS_FOLDER).glob("[0-9]*.parquet"), None):
-        yield digest_in(proof).rpartition("-")[0]
 
 
 def _write_shard(function: ShardFunction, stage: Stage, unit: Unit) -> str | None:

@@ -35,6 +35,7 @@ Engine = Annotated[
 RayAddress = Annotated[
     str, typer.Option(help="host:port of the cluster; empty: RAY_ADDRESS, or one on this machine.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Do nothing: say which stages would run, and why.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout at the end.")]
 Set = Annotated[
     list[str],

@@ -55,14 +55,19 @@ def run(
     engine: options.Engine = "local",
     ray_address: options.RayAddress = "",
     settings: options.Set = [],  # noqa: B006
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
 ) -> None:
     """Walk the whole road of a recipe; stages whose settings and inputs have not changed are skipped.
 
     Example: lcl run mmc4 --set ingest.src=downloads/mmc4 --set work=work --workers 16
     """
+    from pipelines.forecast import forecast
+    from pipelines.recipes import plan, read
     from pipelines.road import walk
 
+    if dry_run:
+        raise typer.Exit(forecast(plan(read(recipe, settings)), options.start(as_json)[0]))
     console, where = options.start(as_json, workers, engine, ray_address)
     raise typer.Exit(walk(recipe, settings, where, console))
 

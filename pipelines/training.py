@@ -6,7 +6,7 @@ The trainer itself knows neither recipes nor manifests; here its results get a m
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lcl_data import files
 from lcl_data.stage import Stage, input_of
@@ -16,6 +16,10 @@ from schemas.manifest import MANIFEST, Input
 from schemas.members import key
 from schemas.overrides import laid_over, nested, settle
 from schemas.recipe import EvalSection
+
+if TYPE_CHECKING:
+    from lcl_train.evals import Eval
+    from lcl_train.settings import Train
 
 SUMMARY = "summary.json"
 _LEAVES = ("checkpoints", "metrics.jsonl", "settings.json", SUMMARY)
@@ -41,12 +45,9 @@ def train(
     """
     _need_torch()
     from lcl_train.loop import train as run
-    from lcl_train.settings import Train
 
-    step = settle(Train, laid_over(section, nested(settings)), "train")
-    stage = Stage(
-        "train", out, step.model_dump(mode="json"), (input_of("shards", shards, ("shard",)),), leaves=_LEAVES
-    )
+    step = _settled(section, settings)
+    stage = stage_of(shards, out, section, settings)
     if stage.finished():
         console.say(f"train: {out} is finished under these settings")
         return _shown(_summary(out), console)
@@ -56,6 +57,18 @@ def train(
         files.write(out / SUMMARY, json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")
         stage.seal(sorted((out / "checkpoints").rglob("*.safetensors")))
     return _shown(summary, console)
+
+
+def stage_of(shards: Path, out: Path, section: Json, settings: Sequence[str] = ()) -> Stage:
+    """The stage as `train` is about to fill it."""
+    step = _settled(section, settings).model_dump(mode="json")
+    return Stage("train", out, step, (input_of("shards", shards, ("shard",)),), leaves=_LEAVES)
+
+
+def _settled(section: Json, settings: Sequence[str]) -> "Train":
+    from lcl_train.settings import Train
+
+    return settle(Train, laid_over(section, nested(settings)), "train")
 
 
 def check(section: Json, evals: EvalSection | None) -> None:
@@ -112,6 +125,19 @@ def evaluate(checkpoint: Path, data: Path, out: Path, use: Sequence[Any]) -> Jso
         What eval.json holds.
     """
     _need_torch()
+    from lcl_train import evaluate as evaluation
+
+    stage, evals = eval_stage_of(checkpoint, data, out, use)
+    if stage.finished():
+        report: Json = json.loads((out / evaluation.REPORT).read_bytes())
+    else:
+        report = evaluation.evaluate(checkpoint, data, out, evals)
+        stage.seal([out / evaluation.REPORT, out / evaluation.TABLE])
+    return report
+
+
+def eval_stage_of(checkpoint: Path, data: Path, out: Path, use: Sequence[Any]) -> "tuple[Stage, list[Eval]]":
+    """The stage as `evaluate` is about to fill it, and its evals."""
     from lcl_train import checkpoint as checkpoints
     from lcl_train import evaluate as evaluation
     from lcl_train.evals import Eval
@@ -121,13 +147,8 @@ def evaluate(checkpoint: Path, data: Path, out: Path, use: Sequence[Any]) -> Jso
     weights = checkpoints.locate(checkpoint) / "model.safetensors"
     inputs = (Input(name="model", digest=files.sha256(weights)), Input(name="data", digest=_listing(data)))
     settings = {"evals": [{key(each): each.model_dump(mode="json")} for each in evals]}
-    stage = Stage("eval", out, settings, inputs, leaves=("features", evaluation.REPORT, evaluation.TABLE))
-    if stage.finished():
-        report: Json = json.loads((out / evaluation.REPORT).read_bytes())
-    else:
-        report = evaluation.evaluate(checkpoint, data, out, evals)
-        stage.seal([out / evaluation.REPORT, out / evaluation.TABLE])
-    return report
+    leaves = ("features", evaluation.REPORT, evaluation.TABLE)
+    return Stage("eval", out, settings, inputs, leaves=leaves), evals
 
 
 def show(report: Json, console: Console) -> None:

@@ -24,13 +24,7 @@ def train_tokenizer(docs: Path, out: Path, settings: TokenizerSection) -> Path:
     Returns:
         The tokenizer.json.
     """
-    stage = Stage(
-        "tokenizer",
-        out,
-        settings.model_dump(),
-        (input_of("documents", docs, DOCUMENTS_FROM),),
-        leaves=(TOKENIZER,),
-    )
+    stage = stage_of(docs, out, settings)
     path = out / TOKENIZER
     if stage.finished():
         return path
@@ -38,6 +32,12 @@ def train_tokenizer(docs: Path, out: Path, settings: TokenizerSection) -> Path:
     tokenizer.train(_texts(docs), settings.vocab_size, path)
     stage.seal([path])
     return path
+
+
+def stage_of(docs: Path, out: Path, settings: TokenizerSection) -> Stage:
+    """The stage as `train_tokenizer` is about to fill it."""
+    inputs = (input_of("documents", docs, DOCUMENTS_FROM),)
+    return Stage("tokenizer", out, settings.model_dump(), inputs, leaves=(TOKENIZER,))
 
 
 def _texts(docs: Path) -> Iterator[str]:

@@ -1,0 +1,63 @@
+"""Whose a stage folder is, and what has changed since it was filled."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lcl_data.draft import REJECTS_FOLDER, digest_in
+from schemas.errors import RecipeError
+from schemas.manifest import MANIFEST, Input, Manifest, read_manifest
+
+# All that a run killed before its first shard leaves.
+_EMPTY = re.compile(r"^(rejects|exchange|decisions|pixels|\.tmp-.*)$")
+
+
+def claim(out: Path, stage: str, leaves: Sequence[str] = ()) -> None:
+    """Refuse to write into a folder that is not this stage's.
+
+    Args:
+        out: the folder; it need not exist.
+        stage: name of the stage.
+        leaves: names, besides shards and rejects, of what an unfinished run leaves there.
+
+    Raises:
+        RecipeError: naming what is in the way, and what to do.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise RecipeError(f"{out}: is a file; name a folder")
+    found = set(owners(out))
+    if others := found - {stage}:
+        raise RecipeError(f"{out}: filled by `{min(others)}`, not by `{stage}`; name a new or empty folder")
+    names = [] if found else [path.name for path in out.iterdir()]
+    if foreign := [name for name in names if not (_EMPTY.match(name) or name in leaves)]:
+        raise RecipeError(f"{out}: holds '{min(foreign)}', which is not of `{stage}`; name a new folder")
+
+
+def owners(out: Path) -> Iterator[str]:
+    """The stage that fills a folder, by its manifest or, where it is unfinished, by one of its proofs."""
+    if (out / MANIFEST).exists():
+        yield read_manifest(out).stage
+    elif proof := next((out / REJECTS_FOLDER).glob("[0-9]*.parquet"), None):
+        yield digest_in(proof).rpartition("-")[0]
+
+
+def changes(manifest: Manifest, settings: dict[str, Any], inputs: Sequence[Input]) -> str:
+    """What is not as it was when the manifest was written, for a person."""
+    was, now = ({source.name: source.digest for source in each} for each in (manifest.inputs, inputs))
+    names = [name for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name)]
+    found = [*changed(manifest.settings, settings), *(f"input {name}" for name in names)]
+    return f"changed: {', '.join(found)}" if found else "made by another LCL"
+
+
+def changed(was: Any, now: Any, place: str = "") -> list[str]:
+    """Names of the settings that differ, as in `filters[2].similarity.min`."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        below = [(f"{place}.{name}" if place else name, name) for name in sorted(was.keys() | now.keys())]
+        return [found for path, name in below for found in changed(was.get(name), now.get(name), path)]
+    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        pairs = enumerate(zip(was, now, strict=True))
+        return [found for number, (a, b) in pairs for found in changed(a, b, f"{place}[{number}]")]
+    return [] if was == now else [place]
