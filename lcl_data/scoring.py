@@ -20,7 +20,7 @@ from lcl_data.scores import IDENTIFIERS, Scores, Table, scan
 from lcl_data.stage import Unit
 from schemas.errors import RecipeError
 
-_PART_ROWS = 1_000_000  # rows of a Parquet table read at once: 0.1 GB
+_PART_ROWS = 250_000  # rows of a Parquet table that are one unit: 16 of them share a group of an exchange
 _TYPES = {
     **{"key": pl.UInt64, "check": pl.UInt64, "document": pl.UInt64, "item": pl.Int32, "rank": pl.UInt8},
     **{"name": pl.UInt16, "value": pl.Float64, "place": pl.UInt64},

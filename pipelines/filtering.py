@@ -61,11 +61,18 @@ class Filtering:
         for kind, counted in told.ledger:
             if counted is not None:
                 console.say(f"{kind}: {counted.read:,} read, {counted.kept:,} would be kept")
-        for note in told.notes:
+        for note in (*told.notes, *self._hints(told)):
             console.say(f"note: {note}")
         console.failures(told.failed)
         console.result(told.model_dump(exclude_none=True))
         return 1 if told.failed else 0
+
+
+    def _hints(self, told: Report) -> Iterator[str]:
+        """What a person may have forgotten."""
+        blank = [name for name, spread in told.facts.get("image", {}).items() if not spread.measured]
+        if blank and told.seen["image"] and self.images is None:
+            yield f"{', '.join(blank)}: measured of no image; --images attaches what an image store knows"
 
 
 _EFFECTS = ("filter", "judges", "alone", "share", "in sequence", "share")
@@ -82,7 +89,7 @@ def _effects(told: Report) -> Iterator[Row]:
 
 
 def _shares(effect: Effect, seen: int) -> Row:
-    alone, in_sequence = (f"{count / max(seen, 1):.1%}" for count in (effect.alone, effect.in_sequence))
+    alone, in_sequence = (f"{count / max(seen, 1):.2%}" for count in (effect.alone, effect.in_sequence))
     return effect.alone, alone, effect.in_sequence, in_sequence
 
 

@@ -1,10 +1,12 @@
 """The command line starts without the heavy libraries, teaches, and exits with the right code."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -168,7 +170,7 @@ def test_a_report_needs_no_folder_and_writes_none(tmp_path: Path) -> None:
     assert told["filters"][0]["reasons"]["too_short"] == {"alone": 1, "in_sequence": 1}
     assert told["filters"][1]["reasons"]["too_few"] == {"alone": 2, "in_sequence": 1}
     assert told["facts"]["document"]["words"]["quantiles"]["p99"] == 2
-    for shown in ("text_length", "too_few", "100.0%", "in sequence", "documents: 2 read, 0 would be kept"):
+    for shown in ("text_length", "too_few", "100.00%", "in sequence", "documents: 2 read, 0 would be kept"):
         assert shown in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["docs"]
     without = lcl("filter", str(docs), *use, cwd=tmp_path)
@@ -176,45 +178,31 @@ def test_a_report_needs_no_folder_and_writes_none(tmp_path: Path) -> None:
     assert "name a folder to fill" in without.stderr
 
 
-THEIRS = '''
-from typing import ClassVar, Literal
-import polars as pl
-from pydantic import Field
-from lcl_data.filters import Filter, measure
-
-def vowels(text: pl.Series) -> pl.Series:
-    return text.map_elements(lambda each: sum(c in "aeiou" for c in each) {more}, return_dtype=pl.Int64)
-
-class Vowels(Filter):
-    """Cuts documents without vowels."""
-    applies_to: ClassVar[Literal["document"]] = "document"
-    min: int = Field(1, description="documents with fewer vowels are rejected")
-
-    def facts(self) -> dict[str, pl.Expr]:
-        return {{"vowels": measure(vowels, pl.Int64)}}
-
-    def reasons(self) -> dict[str, pl.Expr]:
-        return {{"too_few": pl.col("vowels") < self.min}}
-'''
+def example(heading: str) -> str:
+    """The indented Python below a heading of docs/extending.md."""
+    page = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+    block = page.partition(f"## {heading}\n")[2].lstrip("\n")
+    lines = itertools.takewhile(lambda line: not line or line.startswith("    "), block.splitlines())
+    return textwrap.dedent("\n".join(lines))
 
 
-def test_a_third_partys_filter_runs_in_spawned_workers_and_again_once_it_changes(
+def test_the_example_runs_in_spawned_workers_and_again_once_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = tmp_path / "site" / "my_pkg" / "my_mod.py"
+    module = tmp_path / "site" / "my_package" / "my_module.py"
     module.parent.mkdir(parents=True)
-    module.write_text(THEIRS.format(more=""))
-    docs = write_documents(tmp_path / "docs", [[document(n, "aa"), document(n + 9, "bcd")] for n in range(3)])
-    used = ("filter", str(docs), "out", "-u", "my_pkg.my_mod:Vowels: {min: 2}", "-w", "2", "--json")
+    docs = write_documents(tmp_path / "docs", [[document(n, "aa x"), document(n + 9, "bcd")] for n in range(3)])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(module.parents[1]), *sys.path]))
-    for more, dropped in (("", 3), ("- 1", 6)):
-        module.write_text(THEIRS.format(more=more))
+    used = ("filter", str(docs), "out", "-u", "my_package.my_module:Vowels: {min: 0.2}", "-w", "2", "--json")
+    for vowels, dropped in (("aeiou", 3), ("u", 6)):
+        module.write_text(example("A filter").replace("aeiou", vowels))
         done = lcl(*used, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         rejected = json.loads(done.stdout)["ledger"]["documents"]["rejected"]
-        assert rejected == {"my_pkg.my_mod:Vowels:too_few": dropped}
-    module.write_text(THEIRS.format(more="+ each"))
+        assert rejected == {"my_package.my_module:Vowels:too_few": dropped}
+    breaking = "text.map_elements(int, return_dtype=pl.Int64)"
+    module.write_text(example("A filter").replace("text.str.len_chars()", breaking))
     broken = lcl(*used, cwd=tmp_path)
     assert broken.returncode == 1
-    assert "lcl: filter my_pkg.my_mod:Vowels: broke on documents (TypeError" in broken.stderr
+    assert "lcl: filter my_package.my_module:Vowels: broke on documents (ValueError" in broken.stderr
     assert "Traceback" not in broken.stderr
