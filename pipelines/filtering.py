@@ -67,7 +67,6 @@ class Filtering:
         console.result(told.model_dump(exclude_none=True))
         return 1 if told.failed else 0
 
-
     def _hints(self, told: Report) -> Iterator[str]:
         """What a person may have forgotten."""
         blank = [name for name, spread in told.facts.get("image", {}).items() if not spread.measured]

@@ -191,7 +191,9 @@ def test_the_example_runs_in_spawned_workers_and_again_once_it_changes(
 ) -> None:
     module = tmp_path / "site" / "my_package" / "my_module.py"
     module.parent.mkdir(parents=True)
-    docs = write_documents(tmp_path / "docs", [[document(n, "aa x"), document(n + 9, "bcd")] for n in range(3)])
+    docs = write_documents(
+        tmp_path / "docs", [[document(n, "aa x"), document(n + 9, "bcd")] for n in range(3)]
+    )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(module.parents[1]), *sys.path]))
     used = ("filter", str(docs), "out", "-u", "my_package.my_module:Vowels: {min: 0.2}", "-w", "2", "--json")
     for vowels, dropped in (("aeiou", 3), ("u", 6)):
