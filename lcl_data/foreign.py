@@ -115,7 +115,7 @@ def described(table: Path, tar: Path, references: dict[str, int]) -> list[Row]:
         if references and found["url"] not in references:
             continue
         row: Row = dict.fromkeys(IMAGES.names) | {name: found.get(name) for name in _MEASURED}
-        row |= stored.get(str(found["key"]), {}) if row["status"] == SUCCESS else _outcome(found)
+        row |= stored.get(str(found["key"]), {}) if row["status"] == SUCCESS else outcome(found)
         rows.append(row | {"references": references.get(row["url"], 1)})
     return rows
 
@@ -132,7 +132,7 @@ def _facts(tar: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield member.key, {"offset": member.offset, "nbytes": member.nbytes, "sha256": digest, "phash": bits}
 
 
-def _outcome(found: dict[str, Any]) -> dict[str, Any]:
+def outcome(found: dict[str, Any]) -> dict[str, Any]:
     """Our reason for a failure of img2dataset, from its message."""
     message = found.get("error_message") or ""
     if status := _HTTP.search(message):

@@ -1,7 +1,7 @@
-"""Tables of pairs, a picture's URL and its caption a row, to documents of two items.
+"""Pairs of a picture and its caption, to documents of two items.
 
-What the members of `lcl_data.sources` for such tables have in common: their columns, found by name or, in a
-file without a header, by content; and large files that become several shards.
+What the members of `lcl_data.sources` for pairs have in common: the columns of tables, found by name or, in a
+file without a header, by content; large files that become several shards; facts written beside a picture.
 """
 
 import math
@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import Field
 
 from lcl_data import delimited, slots
+from lcl_data.carriers import Carrier
 from lcl_data.delimited import Header
 from lcl_data.links import absolute
 from lcl_data.rows import Fields, Found, Part, parquet_count, parquet_rows
@@ -28,6 +29,8 @@ _SHARD = re.compile(r"(?:part|train|shard)[-_](?P<number>\d{1,9})[^/]*\Z")
 _URL = ("url", "image_url", "img_url")
 _CAPTION = ("caption", "text")
 _WIDTH, _HEIGHT = ("original_width", "width"), ("original_height", "height")
+_ORIGINAL = {"width": "original_width", "height": "original_height"}
+_STORED = {"width": "width", "height": "height"}
 _KNOWN = frozenset((*_URL, *_CAPTION, *_WIDTH, *_HEIGHT))
 _NO_LICENSE = frozenset(("", "?"))  # LAION-400M writes "?" where it knows none
 
@@ -130,7 +133,7 @@ class Pairs(Source):
         caption = _string(fields, layout.caption, "no_caption")
         url = _string(fields, layout.url, "no_url")
         address = absolute(url, None)
-        if address is None or not address.lower().startswith(("http://", "https://")):
+        if address is None or not is_web(address):
             raise SourceError("bad_url", url[:200])
         known, meta = slots.columns(fields, layout.sizes)
         del meta[layout.caption]
@@ -141,11 +144,43 @@ class Pairs(Source):
             del meta[layout.license]  # type: ignore[arg-type]  # it has a name
         else:
             license = self.license
-        if layout.similarity and _is_number(value := fields[layout.similarity]):
+        if layout.similarity and is_number(value := fields[layout.similarity]):
             del meta[layout.similarity]
             known["similarity"] = float(value)
         image = Image(url=address, anchor=0, meta=dump(meta), **known)
         return Document(id, source, (image, Text(caption)), license=license), ()
+
+
+def brought(fields: Mapping[str, Any], carrier: Carrier, otherwise: str) -> Image:
+    """The picture of a pair that a source brings along, by the facts written beside it.
+
+    Args:
+        fields: upstream's, without the caption; what has no column goes to meta.
+        carrier: where its bytes lie.
+        otherwise: its URL, where upstream's `url` is none.
+    """
+    sizes = _ORIGINAL if _ORIGINAL["width"] in fields else _STORED
+    known, meta = slots.columns(fields, sizes)
+    raw = meta.get("url")
+    address = absolute(raw, None) if isinstance(raw, str) else None
+    if address is None or not is_web(address):
+        address = otherwise
+    elif address == raw:
+        del meta["url"]
+    if is_number(similarity := meta.get("similarity")):
+        del meta["similarity"]
+        known["similarity"] = float(similarity)
+    return Image(url=address, anchor=0, meta=dump(meta), carrier=str(carrier), **known)
+
+
+def is_web(url: str) -> bool:
+    """Whether a URL is one that can be fetched."""
+    return url.lower().startswith(("http://", "https://"))
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether an upstream value is a number that says something."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _entries(fields: Fields, layout: Layout | None) -> int:
@@ -162,10 +197,6 @@ def _string(fields: Mapping[str, Any], column: str, missing: str) -> str:
     if not value.strip():
         raise SourceError(missing, f"{column} is blank")
     return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _either(fields: Mapping[str, Any], names: tuple[str, ...]) -> str | None:

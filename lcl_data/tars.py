@@ -6,9 +6,9 @@ holds something that is no header, is torn, whatever Python's `tarfile` is conte
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -25,11 +25,13 @@ class Member:
         name: as the tar has it.
         offset: of its first byte in the tar.
         nbytes: of the file.
+        odd: what it is if its bytes do not simply lie there: link, sparse file, device; else empty.
     """
 
     name: str
     offset: int
     nbytes: int
+    odd: str = ""
 
     @property
     def key(self) -> str:
@@ -44,25 +46,46 @@ class Member:
         return PurePosixPath(self.name).name.partition(".")[2].lower()
 
 
-def samples(path: Path) -> Iterator[tuple[str, list[Member]]]:
+def key_to_last_dot(member: Member) -> str:
+    """The key of those who put dots into their keys."""
+    return member.name.rpartition(".")[0] or member.name
+
+
+def samples(
+    path: Path, key: Callable[[Member], str] = attrgetter("key"), odd: bool = False
+) -> Iterator[tuple[str, list[Member]]]:
     """(key, members) of every sample: members that follow one another and have one key.
+
+    Of a torn tar the sample at the tear comes too, as far as it goes.
 
     Raises:
         ShardError: the tar is torn, or is none.
     """
-    for key, group in groupby(members(path), key=lambda member: member.key):
-        yield key, list(group)
+    mine, held = "", list[Member]()
+    try:
+        for member in members(path, odd):
+            if held and key(member) != mine:
+                yield mine, held
+                held = []
+            mine = key(member)
+            held.append(member)
+    except ShardError:
+        if held:
+            yield mine, held
+        raise
+    if held:
+        yield mine, held
 
 
-def members(path: Path) -> Iterator[Member]:
-    """The files of a tar, in its own order; folders and links are passed over.
+def members(path: Path, odd: bool = False) -> Iterator[Member]:
+    """The files of a tar, in its own order; links and the like are passed over unless `odd`, folders always.
 
     Raises:
         ShardError: the tar is torn, or is none.
     """
     with path.open("rb") as file:
         try:
-            yield from _members(file)
+            yield from (member for member in _members(file) if odd or not member.odd)
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
             raise ShardError(
                 f"{path}: torn or no tar ({error}); download it again and repeat the command"
@@ -74,10 +97,18 @@ def _members(file: BinaryIO) -> Iterator[Member]:
     with tarfile.open(fileobj=file, mode="r:") as tar:
         while (info := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # it would remember every one of them
-            if info.isreg() and not info.issparse():
+            if info.issparse() or not (info.isreg() or info.isdir()):
+                yield Member(info.name, 0, 0, _kind(info))
+            elif info.isreg():
                 if info.offset_data + info.size > end:
                     raise tarfile.ReadError(f"ends within {info.name}")
                 yield Member(info.name, info.offset_data, info.size)
         file.seek(tar.offset)
         if file.read(_BLOCK) != bytes(_BLOCK):
             raise tarfile.ReadError(f"no end mark at byte {tar.offset}")
+
+
+def _kind(info: tarfile.TarInfo) -> str:
+    if info.issparse():
+        return "sparse file"
+    return f"link to {info.linkname}" if info.islnk() or info.issym() else "device"
