@@ -12,8 +12,10 @@ from typing import BinaryIO
 
 import orjson
 
+from lcl_data.records import record_at
+from lcl_data.responses import MAX_HTTP_HEADERS, response_of
 from lcl_data.tiff import Tiff, frames, single
-from schemas.errors import ImageError
+from schemas.errors import ImageError, SourceError
 
 SCHEME = "carried:"  # of the URL a source makes for a picture that upstream gave none
 
@@ -28,16 +30,18 @@ class Carrier:
         nbytes: how many; None for all up to the end.
         frame: number of the picture among the frames of the TIFF that lies there; None where the bytes are
             the picture.
+        is_record: what lies there is a record of a web archive, whose payload is the picture.
     """
 
     path: str
     offset: int = 0
     nbytes: int | None = None
     frame: int | None = None
+    is_record: bool = False
 
     def __str__(self) -> str:
         """As it stands in the column `carrier` of a document's images."""
-        return orjson.dumps([self.path, self.offset, self.nbytes, self.frame]).decode()
+        return orjson.dumps([self.path, self.offset, self.nbytes, self.frame, self.is_record]).decode()
 
     @classmethod
     def parse(cls, text: str) -> "Carrier":
@@ -48,10 +52,12 @@ class Carrier:
         """The picture's encoded bytes, at most `max_nbytes` of them.
 
         Raises:
-            ImageError: `carrier_missing`, `carrier_torn`, `too_large`, or what is wrong with its TIFF.
+            ImageError: `carrier_missing`, `carrier_torn`, `too_large`, or what is wrong with TIFF or record.
         """
         try:
             with Path(self.path).open("rb") as file:
+                if self.is_record:
+                    return self._payload(file, max_nbytes)
                 return self._range(file, max_nbytes) if self.frame is None else self._frame(file, max_nbytes)
         except OSError as error:
             raise ImageError("carrier_missing", f"{self.path}: {error}") from error
@@ -64,6 +70,17 @@ class Carrier:
         if self.nbytes is not None and len(content) < self.nbytes:
             raise ImageError("carrier_torn", f"{self.path}: ends within the picture at {self.offset}")
         return content
+
+    def _payload(self, file: BinaryIO, max_nbytes: int) -> bytes:
+        record = record_at(file, self.offset, max_nbytes + MAX_HTTP_HEADERS)
+        if record is None:
+            raise ImageError("carrier_torn", f"{self.path}: no whole record at {self.offset}")
+        if record.nbytes > len(record.block):
+            raise ImageError("too_large", f"{self.path}: {record.nbytes} bytes at {self.offset}")
+        try:
+            return response_of(record).body(max_nbytes)
+        except SourceError as error:
+            raise ImageError(error.reason, f"{self.path}: {error.detail} at {self.offset}") from error
 
     def _frame(self, file: BinaryIO, max_nbytes: int) -> bytes:
         rest = file.seek(0, os.SEEK_END) - self.offset
