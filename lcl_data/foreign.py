@@ -27,6 +27,11 @@ _HTTP = re.compile(r"HTTP Error (\d{3})")
 _SIZES = ("width", "height", "original_width", "original_height")
 _MEASURED = ("url", "key", "status", "error_message", *_SIZES)
 _MAX_PIXELS = Picture().max_pixels  # theirs may be of any size
+_LOST = dict.fromkeys(_SIZES) | {
+    "status": FAILED_TO_DOWNLOAD,
+    "reason": "not_in_tar",
+    "error_message": "listed as stored, but not among the members of the tar",
+}
 
 
 def accept(images: Path, engine: Engine) -> list[str]:
@@ -115,7 +120,7 @@ def described(table: Path, tar: Path, references: dict[str, int]) -> list[Row]:
         if references and found["url"] not in references:
             continue
         row: Row = dict.fromkeys(IMAGES.names) | {name: found.get(name) for name in _MEASURED}
-        row |= stored.get(str(found["key"]), {}) if row["status"] == SUCCESS else outcome(found)
+        row |= stored.get(str(found["key"]), _LOST) if row["status"] == SUCCESS else outcome(found)
         rows.append(row | {"references": references.get(row["url"], 1)})
     return rows
 

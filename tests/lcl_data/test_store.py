@@ -138,6 +138,18 @@ def test_a_picture_of_img2datasets_that_cannot_be_decoded_fails_alone(tmp_path, 
     assert kept.ledger.images.rejected == {f"download:{reason}": 1}
 
 
+def test_a_picture_that_img2dataset_lists_but_does_not_hold_fails_alone(tmp_path):
+    folder = img2datasets_folder(tmp_path / "theirs")
+    with tarfile.open(folder / "00000.tar") as tar:
+        members = [(info, tar.extractfile(info).read()) for info in tar if "000000002" not in info.name]
+    with tarfile.open(folder / "00000.tar", "w") as tar:
+        for info, content in members:
+            tar.addfile(info, io.BytesIO(content))
+    ledger = foreign.index(folder, Engine(1)).ledger.images
+    assert ledger.kept == 1 and ledger.balances and ledger.rejected["not_in_tar"] == 1
+    assert store.read_pictures(folder, ["000000000", "000000002"]) == {"000000000": picture(1)}
+
+
 def test_the_stored_bytes_stand_in_where_img2dataset_does_not_know_the_originals(tmp_path):
     folder = img2datasets_folder(tmp_path / "theirs")
     docs = write_docs(tmp_path / "docs", ["http://a.example/1.jpg", "http://a.example/2.jpg"])
