@@ -11,7 +11,7 @@ from lcl_data.filters import Filter
 class ImageAspect(Filter):
     """Longer side over shorter side of the original picture.
 
-    The default is that of MMC4, OBELICS and OmniCorpus (2); COYO and DataComp use 3.
+    The default is that of MMC4, OBELICS and OmniCorpus (2); COYO and DataComp, sets of pairs, use 3.
     """
 
     applies_to: ClassVar[Literal["image"]] = "image"

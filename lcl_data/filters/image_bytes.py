@@ -11,7 +11,8 @@ from lcl_data.filters import Filter
 class ImageBytes(Filter):
     """Bytes of the original file; of the stored one where the store does not tell (img2dataset's).
 
-    The default minimum is COYO's (5 KB); no published pipeline states a maximum, so there is none by default.
+    The default minimum is COYO's (5 KB); the loader of OpenFlamingo asks for 10 KB. No published pipeline
+    states a maximum, so there is none by default.
     """
 
     applies_to: ClassVar[Literal["image"]] = "image"

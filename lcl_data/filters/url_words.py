@@ -14,8 +14,8 @@ class UrlWords(Filter):
 
     A word counts where no letter stands on either side of it, a plural `s` and a camel-case boundary
     excepted: `site-logo.png`, `icons/24.png`, `logo2.gif` and `siteLogo.png` match, `iconic.jpg` and
-    `silicon.jpg` do not. The default words are those of MMC4 and OBELICS; those pipelines match substrings
-    anywhere, which also drops the silicon.
+    `silicon.jpg` do not. The default words are MMC4's (section 3); OBELICS adds porn, xxx and sex, MINT-1T
+    logo, avatar, porn and xxx alone. Those pipelines match substrings anywhere, which also drops the silicon.
     """
 
     applies_to: ClassVar[Literal["image"]] = "image"

@@ -87,6 +87,8 @@ def test_formats_and_animations():
         "image_format:not_allowed",
         "image_format:unmeasured",
     ]
+    tolerant = ImageFormat(formats=("gif",), keep_unknown=True)
+    assert frame.select(tolerant.reason().is_null().alias("r"))["r"].to_list() == [False, False, True, True]
     assert frame.select(ImageAnimated().reason().alias("r"))["r"].to_list() == [
         None,
         "image_animated:animated",
