@@ -29,7 +29,8 @@ from lcl_data.sources import (
     row,
 )
 from lcl_data.stage import Unit
-from schemas.documents import Document, Image, Item, Text, document_id
+from schemas.documents import Document, Image, Item, document_id
+from schemas.documents import texts as text_items
 from schemas.errors import ShardError, SourceError
 
 _SHARD = re.compile(r"docs_(?:no_face_)?shard_(?P<number>\d{1,9})_v\d+\.jsonl(?:\.zip|\.gz)?\Z")
@@ -96,7 +97,7 @@ class Mmc4(Source):
                 images.append(_image(info, page, len(texts), rows[index] if rows else None))
             except SourceError as error:
                 lost.append(SourceError(error.reason, f"image_info[{index}]: {error.detail}"))
-        items: list[Item] = [*map(Text, texts)]
+        items: list[Item] = [*text_items(texts)]
         # From the last text to the first, so that the anchors of those before stay the places of their texts.
         for image in sorted(images, key=_anchor)[::-1]:
             items.insert(_anchor(image), image)
