@@ -6,7 +6,7 @@ The index lies in memory, in every worker: 24 bytes for each n-gram (about one a
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,13 +74,18 @@ class Index:
         return hits[checked], self.entries[places[checked]]
 
 
-@cache
 def index(path: Path, fields: tuple[str, ...], size: int) -> Index:
-    """The n-grams of `size` words of an evaluation set.
+    """The n-grams of `size` words of an evaluation set; made once in a process, unless a file changes.
 
     Raises:
         RecipeError: a file cannot be read, or no text has so many words.
     """
+    states = [(file.stat().st_mtime_ns, file.stat().st_size) for file in _files(path)]
+    return _index(path, fields, size, tuple(states))
+
+
+@lru_cache(maxsize=2)
+def _index(path: Path, fields: tuple[str, ...], size: int, _: tuple[tuple[int, int], ...]) -> Index:
     names: list[str] = []
     parts = [_hashed(batch, names, size) for batch in _batches(path, fields)]
     if not sum(len(part[0]) for part in parts):

@@ -1,0 +1,212 @@
+"""What the dedupe rules find of planted copies, and what they drop besides: recall and precision.
+
+    python benchmarks/dedupe_quality.py MAKE_SOURCES.py CORPUS [--seeds 0 1 2] [--work FOLDER] [--json]
+
+MAKE_SOURCES.py turns CORPUS (docs.jsonl and images/) into MMC4 and OBELICS dumps with planted faults, and
+says in truth.json what it planted. Every dump is ingested; every rule runs by itself, over every threshold.
+
+A planted pair is found if not both documents stay. A dropped document is right if it was planted as a copy,
+or reads like what was kept in its stead (`difflib` on words, at least 0.8: corpora hold copies that nobody
+planted); a planted partial overlap that is dropped for its other half is wrong however it reads.
+"""
+
+import argparse
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from difflib import SequenceMatcher
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lcl_data.dedupe import Rule
+from lcl_data.dedupe.decontaminate_text import DecontaminateText
+from lcl_data.dedupe.exact_document import ExactDocument
+from lcl_data.dedupe.near_document import NearDocument
+from lcl_data.deduplicate import deduplicate
+from lcl_data.engine import Engine
+from lcl_data.ingest import Ingest, ingest
+
+FORMATS = {"mmc4": "mmc4/data", "obelics": "obelics"}
+THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
+ALIKE = 0.8
+RUN = 13
+WORD = re.compile(r"[^\W_]+")
+Pair = frozenset[str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One rule on one dump."""
+
+    rule: str
+    setting: str
+    format: str
+    seed: int
+    planted: int
+    found: int
+    dropped: int
+    right: int
+    wrong: str = ""
+
+    @property
+    def recall(self) -> float:
+        """Found of what was planted."""
+        return self.found / self.planted if self.planted else 1.0
+
+    @property
+    def precision(self) -> float:
+        """Right of what was dropped."""
+        return self.right / self.dropped if self.dropped else 1.0
+
+
+@dataclass(frozen=True)
+class Dump:
+    """A dump, ingested, and what was planted in it."""
+
+    format: str
+    seed: int
+    docs: Path
+    truth: dict[str, Any]
+    work: Path
+
+    def pairs(self, fault: str) -> set[Pair]:
+        """The planted pairs of documents, by URL."""
+        return {frozenset(pair) for pair in self.truth.get(fault, ())}
+
+    @cached_property
+    def texts(self) -> dict[str, list[str]]:
+        """The words of every document, by id."""
+        frame = pl.read_parquet(self.docs / "*.parquet", columns=["id", "items"])
+        return {
+            id: " ".join(item["text"] for item in items if item["text"]).split()
+            for id, items in frame.iter_rows()
+        }
+
+    @cached_property
+    def urls(self) -> dict[str, str]:
+        """The URL of every document, by id."""
+        return dict(pl.read_parquet(self.docs / "*.parquet", columns=["id", "url"]).iter_rows())
+
+    def decisions(self, rule: Rule) -> pl.DataFrame:
+        """What the rule, by itself, decides."""
+        out = self.work / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        deduplicate(self.docs, out, [rule], Engine())
+        return pl.read_parquet(out / "decisions" / "*.parquet")
+
+
+def documents(dump: Dump) -> Iterator[Row]:
+    """Exact copies by `exact_document`; exact and near ones by `near_document`, over thresholds."""
+    yield _of(dump, "exact_document", "", ExactDocument(), ("exact_duplicate_documents",))
+    both = ("exact_duplicate_documents", "near_duplicate_documents")
+    for threshold in THRESHOLDS:
+        rule = NearDocument(threshold=threshold)
+        yield _of(dump, "near_document", f"threshold {threshold}", rule, both)
+
+
+def _of(dump: Dump, name: str, setting: str, rule: Rule, faults: tuple[str, ...]) -> Row:
+    decided = dump.decisions(rule).select("id", "kept_id").rows()
+    dropped = {dump.urls[id] for id, _ in decided}
+    planted = {pair for fault in faults for pair in dump.pairs(fault)}
+    copies = dump.pairs("exact_duplicate_documents") | dump.pairs("near_duplicate_documents")
+    overlaps = dump.pairs("partial_overlaps_to_keep")
+    wrong = [(id, kept) for id, kept in decided if not _is_right(dump, id, kept, copies, overlaps)]
+    said = ", ".join(dump.urls[id] for id, _ in wrong[:3])
+    found = sum(not pair.isdisjoint(dropped) for pair in planted)
+    right = len(decided) - len(wrong)
+    return Row(name, setting, dump.format, dump.seed, len(planted), found, len(decided), right, said)
+
+
+def _is_right(dump: Dump, id: str, kept: str, copies: set[Pair], overlaps: set[Pair]) -> bool:
+    pair = frozenset((dump.urls[id], dump.urls[kept]))
+    if pair in copies or pair in overlaps:
+        return pair in copies
+    words = dump.texts[id], dump.texts[kept]
+    return SequenceMatcher(None, *words, autojunk=False).ratio() >= ALIKE
+
+
+def evaluation_texts(dump: Dump) -> Iterator[Row]:
+    """Runs of words out of 50 documents as an evaluation set: who holds 13 words of one in a row?"""
+    rng = random.Random(dump.seed)
+    texts = {id: WORD.findall(" ".join(words).lower()) for id, words in dump.texts.items()}
+    chosen = rng.sample(sorted(id for id, words in texts.items() if len(words) > 200), 50)
+    held = [texts[id][at : at + 30] for id in chosen for at in [rng.randrange(150)]]
+    path = dump.work / "held.jsonl"
+    path.write_text("\n".join(json.dumps(" ".join(run)) for run in held))
+    runs = {run for words in held for run in _runs(words)}
+    holders = {id for id, words in texts.items() if not runs.isdisjoint(_runs(words))}
+    dropped = set(dump.decisions(DecontaminateText(against=path, ngram=RUN))["id"])
+    right = len(holders & dropped)
+    yield Row("decontaminate_text", "", dump.format, dump.seed, len(holders), right, len(dropped), right)
+
+
+def _runs(words: list[str]) -> set[tuple[str, ...]]:
+    return {tuple(words[at : at + RUN]) for at in range(len(words) - RUN + 1)}
+
+
+MEASURES = (documents, evaluation_texts)
+
+
+def dumps(script: Path, corpus: Path, seed: int, work: Path) -> Iterator[Dump]:
+    """The dumps that a seed makes, ingested."""
+    sources = work / f"sources-{seed}"
+    if not (sources / "truth.json").exists():
+        command = [sys.executable, script, corpus, sources, "--faults", "--seed", str(seed)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    truth = json.loads((sources / "truth.json").read_text())
+    for format, folder in FORMATS.items():
+        docs = work / f"{format}-{seed}"
+        ingest(sources / folder, docs, Ingest(format=format), Engine())
+        yield Dump(format, seed, docs, truth, work)
+
+
+def table(rows: list[Row]) -> Iterator[str]:
+    """The rows as Markdown, one for each rule, setting and format, seeds added up."""
+    yield "| rule | setting | dump | planted | found | recall | dropped | right | precision |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    grouped: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        grouped.setdefault((row.rule, row.setting, row.format), []).append(row)
+    for names, group in grouped.items():
+        planted, found, dropped, right = (
+            sum(getattr(row, name) for row in group) for name in ("planted", "found", "dropped", "right")
+        )
+        whole = Row(*names, seed=-1, planted=planted, found=found, dropped=dropped, right=right)
+        figures = f"{planted} | {found} | {whole.recall:.4f} | {dropped} | {right} | {whole.precision:.4f}"
+        yield f"| {' | '.join(names)} | {figures} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("script", type=Path)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--work", type=Path, help="where dumps stay from run to run; a temporary folder if absent"
+    )
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = options.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        every = (dump for seed in options.seeds for dump in dumps(options.script, options.corpus, seed, work))
+        rows = [row for dump in every for measure in MEASURES for row in measure(dump)]
+    if options.json:
+        print(json.dumps([asdict(row) | {"recall": row.recall, "precision": row.precision} for row in rows]))
+        return
+    print("\n".join(table(rows)))
+
+
+if __name__ == "__main__":
+    main()
