@@ -102,8 +102,8 @@ def _is_apart(tree: Tree, node: int, whole: Measures) -> bool:
     tag, attributes = tree.tags[node], tree.attributes[node]
     if tag in NEVER_APART:
         return False
-    if tag == "aside" and not attributes and _is_prose(whole, node):
-        return False  # an aside without a class is a note to the text
+    if (tag == "aside" or attributes.get("class") == "sidebar") and _is_box(tree, node, whole):
+        return False
     if tag in APART_TAGS or (attributes.get("role") or "").lower() in APART_ROLES:
         return True
     if tag == "header":
@@ -145,8 +145,22 @@ def _within(tree: Tree, node: int, tags: tuple[str, ...]) -> bool:
     return False
 
 
-def _is_prose(measures: Measures, node: int) -> bool:
-    return measures.link[node] <= 0.3 * measures.text[node]
+def _is_box(tree: Tree, node: int, whole: Measures) -> bool:
+    """Whether it is a box in the text, as books have them: prose, with paragraphs of the text beside it."""
+    if whole.link[node] > 0.3 * whole.text[node]:
+        return False
+    above = tree.parents[node]
+    beside = above + 1
+    while beside < tree.ends[above]:
+        if beside != node and whole.paragraph[beside] and _is_leaf(tree, beside):
+            return True
+        beside = tree.ends[beside]
+    return False
+
+
+def _is_leaf(tree: Tree, node: int) -> bool:
+    """Whether no block is below a node."""
+    return BLOCKS.isdisjoint(tree.tags[node + 1 : tree.ends[node]])
 
 
 def _article(tree: Tree, rest: Measures, body: int, skipped: set[int]) -> tuple[int, int]:

@@ -10,14 +10,14 @@ _ROLES = """
 navigation banner contentinfo complementary search menu menubar toolbar dialog alertdialog tablist tooltip
 """
 _WORDS = """
-nav navi navbar navigation navmenu topnav subnav sidenav menu submenu megamenu breadcrumb breadcrumbs
-sidebar footer colophon masthead topbar cookie cookies consent gdpr advert adverts advertisement advertising
-ad ads adsense adsbygoogle adbox adslot sponsor sponsored sponsors promo promos popup popover modal lightbox
-overlay newsletter subscribe subscription signup optin share shares sharing sharedaddy addthis addtoany
-social socials related recommended recommendations recommendation outbrain taboola comments commentlist
-commentform disqus respond pagination pager paging prevnext pagenav tagcloud blogroll toolbar search
-searchform searchbox login copyright skiplink noprint linenos linenodiv lineno gutter toc tableofcontents
-editsection headerlink byline postmeta widgets
+nav navi navheader navfooter docnav navbar navigation navmenu topnav subnav sidenav menu submenu megamenu
+breadcrumb breadcrumbs sidebar footer colophon masthead topbar cookie cookies consent gdpr advert adverts
+advertisement advertising ad ads adsense adsbygoogle adbox adslot sponsor sponsored sponsors promo promos
+popup popover modal lightbox overlay newsletter subscribe subscription signup optin share shares sharing
+sharedaddy addthis addtoany social socials related recommended recommendations recommendation outbrain
+taboola comments commentlist commentform disqus respond pagination pager paging prevnext pagenav tagcloud
+blogroll toolbar search searchform searchbox login copyright skiplink noprint linenos linenodiv lineno
+gutter toc tableofcontents editsection headerlink byline postmeta widgets
 """
 _PAIRS = """
 screen-reader sr-only visually-hidden assistive-text skip-to read-more more-posts more-stories see-also you-

@@ -129,6 +129,17 @@ def test_a_name_is_not_believed_of_what_holds_the_page():
     assert flat(f"<div class='content has-sidebar'><p>{LONG}</p></div><div><p>{OTHER}</p></div>")
 
 
+@pytest.mark.parametrize(
+    "box", ["<div class=sidebar>{}</div>", "<aside>{}</aside>", "<aside class=note>{}</aside>"]
+)
+def test_a_box_in_the_text_is_text(box):
+    note = box.format("<p>The cape was named after a ship.</p>")
+    assert flat(f"<div><p>{LONG}</p>{note}<p>{OTHER}</p></div>") == [
+        f"{LONG}\n\nThe cape was named after a ship.\n\n{OTHER}"
+    ]
+    assert flat(f"<div><div><p>{LONG}</p><p>{OTHER}</p></div>{note}</div>") == [f"{LONG}\n\n{OTHER}"]
+
+
 def test_sections_of_equal_kind_stay_together():
     long = f"<p>{LONG}</p>" * 12
     body = f"<div><div class=sect>{long}</div><div class=sect><p>{OTHER}</p><img src=end.jpg></div></div>"
