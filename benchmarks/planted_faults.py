@@ -25,8 +25,9 @@ BAD_IMAGES = (
     "opted_out_images",
     "too_small_images",
     "extreme_aspect_images",
+    "boilerplate_images",
 )
-NOT_LOOKED_FOR = ("near_duplicate_documents", "recoded_images", "boilerplate_images")
+NOT_LOOKED_FOR = ("near_duplicate_documents", "recoded_images")
 Row = tuple[str, int, int, str]
 
 

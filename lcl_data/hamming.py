@@ -5,7 +5,9 @@ least: whoever shares no pair of blocks is no neighbour, and whoever does is com
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ _SMALL = 64
 _CELLS = 4_000_000  # comparisons at once: about 50 MB
 
 Hashes = NDArray[np.uint64]
-Index = NDArray[np.int64]
+Numbers = NDArray[np.signedinteger[Any]]
 
 
 def spread(distance: int) -> int:
@@ -33,7 +35,43 @@ def keys(hashes: Hashes, distance: int) -> Hashes:
     return mixed((hashes[:, None] & np.array(masks, np.uint64)) ^ salts)
 
 
-def neighbours(keys: Hashes, hashes: Hashes, distance: int) -> tuple[Index, Index]:
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Hashes that others are looked up among.
+
+    Attributes:
+        hashes: one for each entry.
+        distance: bits.
+        keys: their keys, in ascending order.
+        entries: which entry each key is of.
+    """
+
+    hashes: Hashes
+    distance: int
+    keys: Hashes
+    entries: Numbers
+
+    def find(self, hashes: Hashes) -> tuple[Numbers, Numbers]:
+        """Pairs within `distance`: numbers of `hashes` and of entries, each pair once, in ascending order."""
+        asked = keys(hashes, self.distance).ravel()
+        first = np.searchsorted(self.keys, asked, side="left")
+        counts = np.searchsorted(self.keys, asked, side="right") - first
+        rows = np.repeat(np.arange(len(asked)) // spread(self.distance), counts)
+        within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+        entries = self.entries[np.repeat(first, counts) + within]
+        is_near = np.bitwise_count(hashes[rows] ^ self.hashes[entries]) <= self.distance
+        pairs = np.unique(np.stack([rows[is_near], entries[is_near]], 1), axis=0)
+        return pairs[:, 0], pairs[:, 1]
+
+
+def index(hashes: Hashes, distance: int) -> Index:
+    """An index of these hashes: 12 bytes for each of their keys."""
+    every = keys(hashes, distance).ravel()
+    order = np.argsort(every, kind="stable")
+    return Index(hashes, distance, every[order], (order // spread(distance)).astype(np.int32))
+
+
+def neighbours(keys: Hashes, hashes: Hashes, distance: int) -> tuple[Numbers, Numbers]:
     """Pairs that share a key and differ in at most `distance` bits.
 
     Args:
@@ -51,7 +89,7 @@ def neighbours(keys: Hashes, hashes: Hashes, distance: int) -> tuple[Index, Inde
     return np.minimum(first, second), np.maximum(first, second)
 
 
-def _pairs(keys: Hashes, hashes: Hashes, distance: int) -> Iterator[Index]:
+def _pairs(keys: Hashes, hashes: Hashes, distance: int) -> Iterator[Numbers]:
     """Pairs of places in rows that are sorted by key."""
     starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]][: len(keys)])
     sizes = np.diff(np.r_[starts, len(keys)])
@@ -65,7 +103,7 @@ def _pairs(keys: Hashes, hashes: Hashes, distance: int) -> Iterator[Index]:
             yield pair + start
 
 
-def _within(hashes: Hashes, distance: int) -> Iterator[Index]:
+def _within(hashes: Hashes, distance: int) -> Iterator[Numbers]:
     """All pairs of neighbours of one group, some rows against the rest at a time."""
     rows = max(1, _CELLS // len(hashes))
     for start in range(0, len(hashes), rows):

@@ -13,6 +13,7 @@ from PIL import Image
 _SIDE = 32  # pixels of the reduced picture
 _LOW = 8  # frequencies kept per axis
 _LOBES = 3.0  # of the Lanczos window
+_DRAFT = 200  # least side of a reduced decode: at 128, 6 hashes of 100 move by more than two bits
 _BLOCK = 200_000  # multiplications; OpenBLAS starts its threads above 262,144
 
 
@@ -32,6 +33,15 @@ def phash(image: Image.Image) -> int:
     median = np.partition(coefficients, (31, 32))[31:33].mean()  # a sixth of what np.median takes
     bits = np.packbits(coefficients > median)
     return int.from_bytes(bits.tobytes(), "big")
+
+
+def drafted(image: Image.Image) -> Image.Image:
+    """The opened picture, a JPEG set to be decoded in grey and at a half, quarter or eighth: two to four
+    times as fast to hash, and the hash within four bits, most often the same.
+    """
+    if image.format in ("JPEG", "MPO"):
+        image.draft("L", (_DRAFT, _DRAFT))
+    return image
 
 
 def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:

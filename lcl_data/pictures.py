@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 
-from lcl_data.phash import phash
+from lcl_data.phash import drafted, phash
 from schemas.errors import ImageError
 from schemas.recipe import Settings
 
@@ -112,7 +112,7 @@ def prepare(data: bytes, settings: Picture) -> Prepared | Refusal:
 
 def stored_phash(data: bytes, max_pixels: int) -> int | Refusal:
     """The perceptual hash of a picture that others stored, once decoded to its end; never raises either."""
-    return guarded(data, max_pixels, phash)
+    return guarded(data, max_pixels, lambda image: phash(drafted(image)))
 
 
 def prepare_all(batch: Sequence[bytes], settings: Picture) -> list[Prepared | Refusal]:

@@ -22,6 +22,7 @@ from schemas.decisions import DECISIONS
 from schemas.documents import Image, Text
 from schemas.versions import check
 from tests.lcl_data.corpus import bytes_of, document, read_documents, rejects, shards, write_documents
+from tests.lcl_data.sharding import picture
 
 ALL = (ExactDocument(), SameUrl(), SameImageBytes(scope="corpus"), NearDocument(ngram=1, threshold=0.5))
 
@@ -197,8 +198,9 @@ def test_kills_do_not_change_a_byte(tmp_path):
 @pytest.mark.parametrize("name", members.names("lcl_data.dedupe"))
 def test_every_rule_is_what_its_file_says_and_has_defaults(tmp_path, name):
     """Only what is compared with must be named."""
-    settings = {"against": tmp_path / "tests.txt"} if name.startswith("decontaminate") else {}
     (tmp_path / "tests.txt").write_text("a test")
+    (tmp_path / "test.jpg").write_bytes(picture(0))
+    settings = {"against": tmp_path} if name.startswith("decontaminate") else {}
     assert members.key(members.build("lcl_data.dedupe", {name: settings}, Rule)) == name
 
 
