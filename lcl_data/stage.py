@@ -265,6 +265,9 @@ def _write_shard(function: ShardFunction, stage: Stage, unit: Unit) -> str | Non
     except ShardError as error:
         draft.discard()
         return str(error)
+    except OSError:  # a full disk: what is half-written must not fill it further
+        draft.discard()
+        raise
     return None
 
 

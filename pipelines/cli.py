@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 not whole: shards failed (named; the rest is complete) or 
 """
 
 import sys
+from errno import EDQUOT, ENOSPC
 
 import typer
 
@@ -44,10 +45,19 @@ for command in (
     app.command(command.__name__.rstrip("_"))(command)
 
 
+def explained(error: Exception) -> str:
+    """An error in one line, with the remedy where the machine is at fault."""
+    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
+        return (
+            f"the disk is full ({error}); free space and run the same command again: finished shards are kept"
+        )
+    return str(error)
+
+
 def main() -> None:
     """Run the command line; say what LCL knows to be wrong in one line and the right exit code."""
     try:
         app()
     except (LclError, OSError) as error:
-        sys.stderr.write(f"lcl: {error}\n")
+        sys.stderr.write(f"lcl: {explained(error)}\n")
         sys.exit(2 if isinstance(error, RecipeError | CheckpointError) else 1)

@@ -1,5 +1,7 @@
 """A small drawn corpus and the work folder of its whole road, made once; tests leave them whole."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,20 @@ from pipelines.corpus import Truth, draw_corpus
 from pipelines.host import serve
 from pipelines.road import walk
 from tests.pipelines.small import settings, tiny
+
+# A process of its own: Ray's threads and warnings stay out of this one.
+CLUSTER = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+from ray.cluster_utils import Cluster
+cluster = Cluster()
+for _ in range(2):
+    cluster.add_node(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False)
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +43,14 @@ def walked(corpus: tuple[Path, Truth], tmp_path_factory: pytest.TempPathFactory)
     work = tmp_path_factory.mktemp("work") / "whole"
     assert walk("demo", settings(root, work, *tiny(root)), Engine(), Console()) == 1  # one file is torn
     return work
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """Address of a Ray cluster of two nodes on this machine."""
+    pytest.importorskip("ray")
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        yield process.stdout.readline().strip()
+        process.stdin.close()

@@ -2,6 +2,15 @@
 
 from pathlib import Path
 
+# As `lcl` itself, in this interpreter; the arguments are one JSON list.
+LCL = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+sys.argv = ["lcl", *json.loads(sys.argv[1])]
+from pipelines.cli import main
+main()
+"""
+
 
 def settings(root: Path, work: Path, *more: str) -> list[str]:
     wide = "[url_words, {similarity: {min: 0.24}}, {image_size: {min_side_px: 64}}, {image_aspect: {max: 2}}]"

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +10,12 @@ import psutil
 import pytest
 
 from pipelines.corpus import Truth
-from tests.pipelines.small import settings
+from tests.pipelines.small import LCL, settings
 from tests.pipelines.test_road import tree
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-# A process of its own: Ray's threads and warnings stay out of this one.
-CLUSTER = """
-import os, sys, warnings
-warnings.simplefilter("ignore")
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-from ray.cluster_utils import Cluster
-cluster = Cluster()
-for _ in range(2):
-    cluster.add_node(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False)
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
-LCL = """
-import json, sys, warnings
-warnings.simplefilter("ignore")
-sys.argv = ["lcl", *json.loads(sys.argv[1])]
-from pipelines.cli import main
-main()
-"""
 CALLS = """
 import json, os, signal, sys, warnings
 from pathlib import Path
@@ -63,15 +42,6 @@ def told(function):
 results = sorted(RayEngine(address=address).run(place, range(9)))
 print(json.dumps([results, told(torn), told(die)]), file=sys.__stdout__)
 """
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    command = [sys.executable, "-c", CLUSTER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin and process.stdout
-        yield process.stdout.readline().strip()
-        process.stdin.close()
 
 
 def start(program: str, *arguments: str) -> "subprocess.Popen[str]":

@@ -1,11 +1,5 @@
 """The whole road on a small drawn corpus: every fault found, the law proved, a kill harmless."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -78,25 +72,6 @@ def test_a_changed_threshold_re_makes_what_depends_on_it(corpus: tuple[Path, Tru
     assert (work / "documents" / "manifest.json").read_bytes() == documents
     assert ledger(work, "filtered").images.kept < kept
     assert not verify(work).problems
-
-
-def test_a_kill_anywhere_changes_nothing(corpus: tuple[Path, Truth], walked: Path) -> None:
-    root, _ = corpus
-    work = walked.parent / "killed"
-    arguments = settings(root, work, "train=null", "eval=null")
-    code = (
-        "import json, sys; from pipelines.road import walk; from pipelines.console import Console\n"
-        "from lcl_data.engine import Engine; print('ready', flush=True)\n"
-        "walk('demo', json.loads(sys.argv[1]), Engine(), Console())\n"
-    )
-    for delay in (0.1, 0.5, 1.0, 1.6):
-        command = [sys.executable, "-c", code, json.dumps(arguments)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            assert process.stdout and process.stdout.readline() == b"ready\n"
-            time.sleep(delay)
-            os.kill(process.pid, signal.SIGKILL)
-    walk("demo", arguments, Engine(), Console())
-    assert tree(work) == tree(walked)
 
 
 def test_a_wrong_setting_is_told_before_any_work(tmp_path: Path) -> None:
