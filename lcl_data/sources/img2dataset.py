@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 from lcl_data.carriers import Carrier, carried_url
+from lcl_data.draft import REJECTS_FOLDER
 from lcl_data.foreign import outcome
 from lcl_data.pairs import brought
 from lcl_data.rows import Fields, parquet_rows
@@ -47,7 +48,10 @@ class Img2dataset(Source):
 
     def units(self, src: Path) -> list[Unit]:
         """One unit per table and what lies beside it, and one per tar that has no table."""
-        found = [path for path in find(src, (".parquet", ".tar")) if _TABLE.search(path.name)]
+        found = [
+            path for path in find(src, (".parquet", ".tar"))
+            if _TABLE.search(path.name) and path.parent.name != REJECTS_FOLDER  # of a store of ours
+        ]  # fmt: skip
         stems = sorted({path.with_suffix("") for path in found})
         if not stems:
             raise RecipeError(f"{src}: no NNNNN.parquet of img2dataset in it; name its output folder")

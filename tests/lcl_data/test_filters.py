@@ -73,6 +73,7 @@ def test_image_count():
 # What has no default: a list that is the user's to give.
 NEEDED = {
     "score": {"name": "clip", "min": 0.28},
+    "meta_number": {"field": "punsafe", "max": 0.5},
     "flagged_words": {"file": __file__},
     "domains": {"deny": ["h.org"]},
 }
