@@ -5,25 +5,21 @@ stops; fastwarc 2.0 (twice as fast at this, which is a twentieth of the work on 
 cut, and reads no ARC.
 """
 
-import os
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
+from lcl_data.record_bytes import BLOCK, GZIP, MAX_LINE, Member, Plain, Reader, Torn, reader_at
 from schemas.errors import ShardError
 
 Headers = dict[str, str]
-_BLOCK = 1 << 15
-_MAX_LINE = 1 << 16
 _MAX_BLOCK = 1 << 20
 _OVERLAP = 64  # bytes in which a record's beginning can be told
 _MAX_HEADERS = 1000
 _MAX_DIGITS = 19
 _BLANK = b"\r\n \0"
-_GZIP = b"\x1f\x8b\x08"
 _PLAIN_START = re.compile(rb"(?<=\n)(?=WARC/\d\.\d+\r?\n)")
 _WARC_LINE = re.compile(rb"WARC/\d\.\d+\s*\Z")
 # URL, address, 14 digits of date, type, ..., length (ARC 1: 5 fields, ARC 2: 10)
@@ -60,92 +56,6 @@ class Tear:
 Wanted = Callable[[Headers], int]
 
 
-class _Torn(Exception):
-    """What is wrong with a record."""
-
-
-class _Reader(Protocol):
-    def line(self) -> bytes:
-        """A line with its end; empty at the end of what can be read."""
-
-    def take(self, count: int) -> bytes:
-        """So many bytes; fewer at the end."""
-
-    def skip(self, count: int) -> int:
-        """Leave out so many bytes; returns how many were there."""
-
-
-class _Plain:
-    """Bytes of a file that is not compressed."""
-
-    def __init__(self, file: BinaryIO, offset: int) -> None:
-        self._size = file.seek(0, os.SEEK_END)
-        file.seek(offset)
-        self._file = file
-
-    def line(self) -> bytes:
-        return self._file.readline(_MAX_LINE)
-
-    def take(self, count: int) -> bytes:
-        return self._file.read(min(count, self._size))
-
-    def skip(self, count: int) -> int:
-        at = self._file.tell()
-        return self._file.seek(min(at + count, self._size)) - at
-
-
-class _Member:
-    """Bytes of one gzip member, inflated as they are asked for: a bomb costs time, never memory."""
-
-    def __init__(self, file: BinaryIO, offset: int) -> None:
-        file.seek(offset)
-        self._file = file
-        self._inflate = zlib.decompressobj(31)
-        self._data = b""
-
-    @property
-    def end(self) -> int:
-        """Where the next member begins, once this one is read to its end."""
-        return self._file.tell() - len(self._inflate.unused_data)
-
-    def line(self) -> bytes:
-        while (at := self._data.find(b"\n")) < 0 and len(self._data) < _MAX_LINE and self._more():
-            pass
-        return self._cut(at + 1 if at >= 0 else min(len(self._data), _MAX_LINE))
-
-    def take(self, count: int) -> bytes:
-        parts = []
-        while count > 0 and (self._data or self._more()):
-            parts.append(self._cut(min(count, len(self._data))))
-            count -= len(parts[-1])
-        return b"".join(parts)
-
-    def skip(self, count: int) -> int:
-        rest = count
-        while rest > 0 and (found := self.take(min(rest, _BLOCK))):
-            rest -= len(found)
-        return count - rest
-
-    def _cut(self, count: int) -> bytes:
-        found, self._data = self._data[:count], self._data[count:]
-        return found
-
-    def _more(self) -> bool:
-        """Inflate a bit more; whether there was any."""
-        while not self._inflate.eof:
-            packed = self._inflate.unconsumed_tail or self._file.read(_BLOCK)
-            if not packed:
-                raise _Torn("ends within a gzip member")
-            try:
-                found = self._inflate.decompress(packed, _BLOCK)
-            except zlib.error as error:
-                raise _Torn(f"damaged gzip member ({error})") from None
-            if found:
-                self._data += found
-                return True
-        return False
-
-
 def records(path: Path, wanted: Wanted) -> Iterator[Record | Tear]:
     """Every record of an archive, and every tear.
 
@@ -157,7 +67,7 @@ def records(path: Path, wanted: Wanted) -> Iterator[Record | Tear]:
         ShardError: it is no web archive.
     """
     with path.open("rb", buffering=1 << 18) as file:
-        is_packed = file.read(3) == _GZIP
+        is_packed = file.read(3) == GZIP
         first = record_start(file, 0)
         if not first:
             raise ShardError(f"{path}: no WARC or ARC file; download it again or leave it out")
@@ -173,12 +83,12 @@ def record_at(file: BinaryIO, offset: int, max_nbytes: int) -> Record | None:
         max_nbytes: of its block that are kept.
     """
     try:
-        reader = _reader(file, offset)
+        reader = reader_at(file, offset)
         if (headers := _head(reader)) is None:
             return None
         nbytes = _length(headers)
         block = reader.take(min(nbytes, max_nbytes))
-    except _Torn:
+    except Torn:
         return None
     return Record(offset, headers, nbytes, block) if len(block) == min(nbytes, max_nbytes) else None
 
@@ -186,26 +96,19 @@ def record_at(file: BinaryIO, offset: int, max_nbytes: int) -> Record | None:
 def record_start(file: BinaryIO, offset: int) -> bool:
     """Whether a record begins at an offset."""
     try:
-        line = _reader(file, offset).line()
-    except _Torn:
+        line = reader_at(file, offset).line()
+    except Torn:
         return False
     return bool(_WARC_LINE.match(line) or _ARC_LINE.match(line))
 
 
-def _reader(file: BinaryIO, offset: int) -> _Reader:
-    file.seek(offset)
-    if file.read(3) == _GZIP:
-        return _Member(file, offset)
-    return _Plain(file, offset)
-
-
 def _plain(file: BinaryIO, wanted: Wanted) -> Iterator[Record | Tear]:
-    reader = _Plain(file, 0)
+    reader = Plain(file, 0)
     while True:
         offset = _start(file)
         try:
             record = _record(reader, offset, wanted)
-        except _Torn as torn:
+        except Torn as torn:
             yield Tear(offset, str(torn))
             if not _behind(file, offset + 1, _is_plain_start):
                 return
@@ -218,7 +121,7 @@ def _plain(file: BinaryIO, wanted: Wanted) -> Iterator[Record | Tear]:
 def _start(file: BinaryIO) -> int:
     """Go to the next line that is not blank."""
     at = file.tell()
-    while (line := file.readline(_MAX_LINE)) and not line.strip(_BLANK):
+    while (line := file.readline(MAX_LINE)) and not line.strip(_BLANK):
         at = file.tell()
     return file.seek(at)
 
@@ -230,16 +133,16 @@ def _packed(file: BinaryIO, wanted: Wanted) -> Iterator[Record | Tear]:
         magic = file.read(3)
         if not (magic or b"").strip(b"\0") and not file.read(_MAX_BLOCK).strip(b"\0"):
             return  # the end, or what some writers fill the last block of a tape with
-        member = _Member(file, offset)
+        member = Member(file, offset)
         try:
-            if magic != _GZIP:
-                raise _Torn("no gzip member")
+            if magic != GZIP:
+                raise Torn("no gzip member")
             place: int | None = offset
             while record := _record(member, place, wanted):
                 yield record
                 place = None
             offset = member.end
-        except _Torn as torn:
+        except Torn as torn:
             yield Tear(offset, str(torn))
             if not _behind(file, offset + 1, _is_packed_start):
                 return
@@ -248,7 +151,7 @@ def _packed(file: BinaryIO, wanted: Wanted) -> Iterator[Record | Tear]:
 
 def _behind(file: BinaryIO, offset: int, find: Callable[[bytes], Iterator[int]]) -> bool:
     """Go to the next place from `offset` on at which a record begins."""
-    size = _BLOCK
+    size = BLOCK
     while True:
         file.seek(offset)
         block = file.read(size)
@@ -263,28 +166,28 @@ def _behind(file: BinaryIO, offset: int, find: Callable[[bytes], Iterator[int]])
 
 
 def _is_packed_start(block: bytes) -> Iterator[int]:
-    at = block.find(_GZIP)
+    at = block.find(GZIP)
     while at >= 0:
         yield at
-        at = block.find(_GZIP, at + 1)
+        at = block.find(GZIP, at + 1)
 
 
 def _is_plain_start(block: bytes) -> Iterator[int]:
     return (match.start() for match in _PLAIN_START.finditer(block))
 
 
-def _record(reader: _Reader, offset: int | None, wanted: Wanted) -> Record | None:
+def _record(reader: Reader, offset: int | None, wanted: Wanted) -> Record | None:
     """The next record; None at the end."""
     if (headers := _head(reader)) is None:
         return None
     nbytes = _length(headers)
     block = reader.take(min(nbytes, wanted(headers)))
     if missing := nbytes - len(block) - reader.skip(nbytes - len(block)):
-        raise _Torn(f"ends {missing} bytes before its record of {headers.get('warc-target-uri', '')[:200]}")
+        raise Torn(f"ends {missing} bytes before its record of {headers.get('warc-target-uri', '')[:200]}")
     return Record(offset, headers, nbytes, block)
 
 
-def _head(reader: _Reader) -> Headers | None:
+def _head(reader: Reader) -> Headers | None:
     """The headers of the next record; None at the end."""
     line = reader.line()
     while line and not line.strip(_BLANK):
@@ -295,23 +198,23 @@ def _head(reader: _Reader) -> Headers | None:
         return _headers(reader)
     if match := _ARC_LINE.match(line):
         return _arc(match)
-    raise _Torn(f"no record begins with {line[:40]!r}")
+    raise Torn(f"no record begins with {line[:40]!r}")
 
 
 def _length(headers: Headers) -> int:
     length = headers.get("content-length", "")
     if length.isascii() and length.isdigit() and len(length) < _MAX_DIGITS:
         return int(length)
-    raise _Torn(f"no record's length is {length[:40]!r}")
+    raise Torn(f"no record's length is {length[:40]!r}")
 
 
-def _headers(reader: _Reader) -> Headers:
+def _headers(reader: Reader) -> Headers:
     found: Headers = {}
     name = ""
     for _ in range(_MAX_HEADERS):
         line = reader.line()
         if not line.endswith(b"\n"):
-            raise _Torn("ends within a record's headers")
+            raise Torn("ends within a record's headers")
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         if not text:
             return found
@@ -321,7 +224,7 @@ def _headers(reader: _Reader) -> Headers:
         name, _, value = text.partition(":")
         name = name.strip().lower()
         found[name] = value.strip()
-    raise _Torn("has no end of headers")
+    raise Torn("has no end of headers")
 
 
 def _arc(match: re.Match[bytes]) -> Headers:

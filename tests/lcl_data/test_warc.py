@@ -170,7 +170,7 @@ def test_encodings_are_undone_in_pages_and_pictures(tmp_path, what):
 
 
 def test_nothing_inflates_beyond_its_cap(tmp_path):
-    bomb = bytes(50 << 20)
+    bomb = bytes(12 << 20)
     parts = [
         record(SITE, http(gzip.compress(bomb), Content_Encoding="gzip")),
         record(SITE, http(brotli(bomb), Content_Encoding="br")),
@@ -276,7 +276,11 @@ def complete(parts, cut, packed):
 def test_wherever_an_archive_is_cut_all_before_the_cut_is_kept(tmp_path, packed):
     path = write(tmp_path / ("a.warc.gz" if packed else "a.warc"), ARCHIVE)
     content = path.read_bytes()
+    sizes = [len(PACKED(part) if packed else part) for part in ARCHIVE]
+    ends = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
     for cut in range(len(content)):
+        if cut % 7 and min(abs(cut - end) for end in ends) > 8:
+            continue  # every place near a record's end, and one in seven of the others
         path.write_bytes(content[:cut])
         try:
             found = outcomes(rows(path))
