@@ -11,7 +11,7 @@ from lcl_data.filters import Filter
 class ImageText(Filter):
     """Few grey levels on a light ground: the entropy of the levels, and the most common of them.
 
-    A heuristic without a published source; no text is read. The defaults lose about one photograph in a
+    A heuristic without a published source; no text is read. The defaults lose one or two photographs in a
     hundred (products and portraits on white) and find three in five diagrams of textbooks
     (benchmarks/README.md). What is drawn on a dark ground is kept: there it cannot be told from a night sky.
     """

@@ -15,8 +15,8 @@ from lcl_data.filters.image_blur import ImageBlur
 from lcl_data.filters.image_format import ImageFormat
 from lcl_data.filters.image_qr import ImageQr
 from lcl_data.filters.image_uniform import ImageUniform
+from lcl_data.folders import claim
 from lcl_data.report import report
-from lcl_data.stage import Stage
 from lcl_data.verify import verify
 from schemas.documents import Image
 from schemas.errors import RecipeError, ShardError
@@ -161,10 +161,10 @@ def test_a_store_that_cannot_be_written_is_measured_elsewhere(tmp_path, monkeypa
 def test_a_download_may_still_fill_a_store_that_was_measured(tmp_path):
     images = picture_store(tmp_path / "images", SHARDS)
     measured(images)
-    Stage("download", images, {}, ()).claim()
+    claim(images, "download")
     for path in (*images.glob("*.*"), *images.glob("rejects/*")):  # killed before its first shard
         path.unlink()
-    Stage("download", images, {}, ()).claim()
+    claim(images, "download")
 
 
 RUN = """
