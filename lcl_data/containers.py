@@ -136,6 +136,7 @@ def _record(row: Row, names: list[str]) -> dict[str, Any]:
         "images": [next(waiting) if text is None else None for text in row.texts],
         "tokens": sequence.tokens.tolist(),
         "anchors": sequence.anchors,
+        "anchor_texts": row.anchor_texts,
         "image_keys": sequence.image_keys,
     }
 

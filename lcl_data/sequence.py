@@ -61,15 +61,17 @@ Item = Words | Picture
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a training shard, and the texts that only the WebDataset container keeps.
+    """One row of a training shard, and what only the WebDataset container keeps.
 
     Attributes:
         sequence: what both containers hold.
         texts: the items in order: a text, or None where a picture stands.
+        anchor_texts: for each picture the index, among the texts of this row, of the one it belongs to.
     """
 
     sequence: Sequence
     texts: list[str | None]
+    anchor_texts: list[int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +205,7 @@ def _row(document: Document, number: int, part: list[Item], special: SpecialToke
         source=document.source,
         url=document.url,
     )
-    return Row(sequence, [item.text if isinstance(item, Words) else None for item in part])
+    words = [item for item in part if isinstance(item, Words)]
+    places = {item.owner: index for index, item in enumerate(words) if item.is_whole}
+    owners = [None if picture.owner is None else places.get(picture.owner) for picture in pictures]
+    return Row(sequence, [item.text if isinstance(item, Words) else None for item in part], owners)

@@ -164,8 +164,11 @@ class Webdataset(Source):
         self, sample: _Sample, fields: dict[str, Any], id: str
     ) -> tuple[Document, tuple[SourceError, ...]]:
         found = slots.slots(fields, _BLANK)
-        items, lost = slots.items(found, lambda _, number, name: _named(sample, name))
         is_ours = str(fields.get("schema", "")).startswith("sequences/")
+        anchors = _anchors(fields, slots.entries(fields)) if is_ours else {}
+        items, lost = slots.items(
+            found, lambda _, number, name: replace(_named(sample, name), anchor=anchors.get(number))
+        )
         page = fields.get("url") if isinstance(fields.get("url"), str) else None
         meta = rest(fields, _LISTS | {"url"} | (_OURS if is_ours else frozenset()))
         return Document(id, "webdataset", items, page, self.license, dump(_meta(sample, "") | meta)), lost
@@ -233,6 +236,20 @@ def _named(sample: _Sample, name: str) -> Image:
     if is_web(name) and (address := absolute(name, None)):
         return Image(url=address)
     raise SourceError("missing_member", f"no member {name[:200]}")
+
+
+def _anchors(fields: dict[str, Any], pictures: int) -> dict[int, int]:
+    """To which text each picture of a sample of ours belongs.
+
+    Raises:
+        SourceError: `bad_type`.
+    """
+    anchors = fields.get("anchor_texts", [None] * pictures)
+    if not isinstance(anchors, list) or len(anchors) != pictures:
+        raise SourceError("bad_type", f"anchor_texts is no list of {pictures}")
+    if not all(anchor is None or type(anchor) is int for anchor in anchors):
+        raise SourceError("bad_type", "anchor_texts holds something that is no index")
+    return {number: anchor for number, anchor in enumerate(anchors) if anchor is not None}
 
 
 def _meta(sample: _Sample, used: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def row(number, images=1):
     tokens = np.array([10, *[1] * number, *[12] * images, 11], np.int32)
     keys = [f"key{number}.{k}" for k in range(images)]
     sequence = Sequence(f"id{number}", tokens, pictures, keys, anchors, "made", None)
-    return Row(sequence, ["text", *[None] * images])
+    return Row(sequence, ["text", *[None] * images], [None] * images)
 
 
 def write(folder, name="00000", rows=(), special=SPECIAL):

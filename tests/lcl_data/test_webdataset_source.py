@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -230,7 +231,11 @@ NAMES = st.sampled_from(
 )
 JSON = st.sampled_from(
     [b"", b"{}", b"[]", b'{"texts": [null, "t"], "images": ["0.jpg", null]}', b'{"texts": 5, "images": []}',
-     b'{"caption": 5}', b'{"caption": "c", "url": 7}', b'{"texts": ["a"], "images": [[]]}', b"\xff"]
+     b'{"schema": "sequences/1", "texts": [null, "t"], "images": ["0.jpg", null], "anchor_texts": [7]}',
+     b'{"schema": "sequences/1", "texts": [null, "t"], "images": ["0.jpg", null], "anchor_texts": ["x"]}',
+     b'{"schema": "sequences/1", "texts": [null, "t"], "images": ["0.jpg", null], "anchor_texts": [7]}',
+    b'{"schema": "sequences/1", "texts": [null, "t"], "images": ["0.jpg", null], "anchor_texts": ["x"]}',
+    b'{"caption": 5}', b'{"caption": "c", "url": 7}', b'{"texts": ["a"], "images": [[]]}', b"\xff"]
 )  # fmt: skip
 
 
@@ -296,7 +301,7 @@ def test_a_folder_of_our_shards_is_read_again(tmp_path):
     images = [Image(url=f"http://h/{n}.jpg", key=key) for n, key in enumerate(keys)]
     items = [
         (Text("first"), images[0], images[1], Text("second <image>")),
-        (images[2], Text("alone"), Text("été")),
+        (Text("none's"), replace(images[2], anchor=2), Text("alone"), Text("été")),
         (Text("no picture"),),
         (images[3], images[4], images[5]),
     ]
@@ -310,7 +315,8 @@ def test_a_folder_of_our_shards_is_read_again(tmp_path):
     assert [document.url for document in again] == [document.url for document in documents]
     for new, old in zip(again, documents, strict=True):
         assert [type(item) for item in new.items] == [type(item) for item in old.items]
-        numbers = [images.index(image) for image in old.images]
+        assert [image.anchor for image in new.images] == [image.anchor for image in old.images]
+        numbers = [keys.index(image.key) for image in old.images]
         assert [content(image) for image in new.images] == [PICTURES[number] for number in numbers]
     assert json.loads(again[0].meta) == {"key": f"{0:032x}", "id": f"{0:032x}", "source": "mmc4"}
     images = download(tmp_path / "again", tmp_path / "store2", Download(images_per_shard=10), Engine(1))
