@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from lcl_data.sequence import Row
@@ -84,7 +85,7 @@ class WebdatasetWriter:
         sequence = row.sequence
         names = [f"{number}.{_extension(image)}" for number, image in enumerate(sequence.images)]
         record = {**self._head, **_record(row, names)}
-        content = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+        content = orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
         self._tar.add(f"{sequence.id}.json", content)
         for name, image in zip(names, sequence.images, strict=True):
             self._tar.add(f"{sequence.id}.{name}", bytes(image))
@@ -134,7 +135,7 @@ def _record(row: Row, names: list[str]) -> dict[str, Any]:
         "url": sequence.url,
         "texts": row.texts,
         "images": [next(waiting) if text is None else None for text in row.texts],
-        "tokens": sequence.tokens.tolist(),
+        "tokens": sequence.tokens,
         "anchors": sequence.anchors,
         "anchor_texts": row.anchor_texts,
         "image_keys": sequence.image_keys,

@@ -61,9 +61,7 @@ class TarWriter:
 
     def add(self, name: str, content: bytes) -> int:
         """Append a member; returns the offset of its bytes."""
-        info = tarfile.TarInfo(name)
-        info.size = len(content)
-        header = info.tobuf(tarfile.USTAR_FORMAT)
+        header = tar_header(name, len(content))
         padding = bytes(-len(content) % _BLOCK)
         offset = self._position + len(header)
         self._file.write(header)
@@ -75,6 +73,26 @@ class TarWriter:
     def close(self) -> None:
         """Write the end of the archive."""
         self._file.write(bytes(2 * _BLOCK))
+
+
+_BLANK = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)  # the header of an empty file without a name
+_NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 136), slice(148, 156)
+_BLANK_SUM = sum(_BLANK) - sum(_BLANK[_CHECKSUM]) - sum(_BLANK[_SIZE]) + len(_BLANK[_CHECKSUM]) * ord(" ")
+_MAX_SIZE = 8 << 30  # eleven octal digits
+
+
+def tar_header(name: str, size: int) -> bytes:
+    """The header of a member as `tarfile` makes it, at a tenth of the cost: a shard has one per picture."""
+    encoded, digits = name.encode(), b"%011o\0" % size
+    if len(encoded) > _NAME.stop or not name.isascii() or size >= _MAX_SIZE:
+        info = tarfile.TarInfo(name)
+        info.size = size
+        return info.tobuf(tarfile.USTAR_FORMAT)
+    header = bytearray(_BLANK)
+    header[_NAME] = encoded.ljust(_NAME.stop, b"\0")
+    header[_SIZE] = digits
+    header[_CHECKSUM] = b"%06o\0 " % (_BLANK_SUM + sum(encoded) + sum(digits))
+    return bytes(header)
 
 
 def read_pictures(folder: Path, keys: Iterable[str]) -> dict[str, bytes]:

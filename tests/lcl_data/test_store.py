@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image as Pixels
 
 from lcl_data import foreign, store
@@ -37,6 +39,19 @@ def bomb():
     file = io.BytesIO()
     Pixels.new("1", (9000, 9000)).save(file, "PNG")
     return file.getvalue()
+
+
+@given(st.from_regex(r"[ -.0-~]{1,120}", fullmatch=True), st.integers(0, 20 << 30))
+def test_a_header_is_that_of_tarfile(name, size):
+    info = tarfile.TarInfo(name)
+    info.size = size
+    try:
+        expected = info.tobuf(tarfile.USTAR_FORMAT)
+    except ValueError as error:  # longer than the format can say
+        with pytest.raises(ValueError, match=str(error)):
+            store.tar_header(name, size)
+    else:
+        assert store.tar_header(name, size) == expected
 
 
 def img2datasets_folder(folder, first=None):
