@@ -18,7 +18,6 @@ from lcl_data.frames import Frames, read_frames, sound_units
 from lcl_data.scores import open_scores
 from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, input_of, settings_of
 from lcl_data.views import check, judged, pixels_of, view_of
-from schemas.errors import RecipeError
 from schemas.manifest import Input, Manifest
 from schemas.members import key
 
@@ -89,10 +88,7 @@ def sources_of(filters: Sequence[Filter], images: Path | None, scores: Sequence[
             is in no table.
     """
     check(filters)
-    pixels = pixels_of(filters)
-    if pixels and images is None:
-        needy = ", ".join(key(each) for each in filters if pixels_of([each]))
-        raise RecipeError(f"{needy}: judge pixels; name the image store, such as --images images")
+    pixels = pixels_of(filters, images)
     return Sources(images, open_scores(scores, [name for each in filters for name in each.scores()]), pixels)
 
 

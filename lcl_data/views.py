@@ -4,6 +4,7 @@ A fact of one view is measured once, however many filters cut on it.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import polars as pl
 
@@ -70,14 +71,32 @@ def check(filters: Sequence[Filter]) -> None:
         _try(each, view)
 
 
-def pixels_of(filters: Sequence[Filter]) -> tuple[str, ...]:
-    """The pixel facts that filters cut on, in the order of their contract."""
+def pixels_of(filters: Sequence[Filter], images: Path | None) -> tuple[str, ...]:
+    """The pixel facts that filters cut on, in the order of their contract.
+
+    Args:
+        filters: that fit (`check`).
+        images: the store whose pictures are to be measured, if there is one.
+
+    Raises:
+        RecipeError: filters cut on pixels and there is no store.
+    """
     named: set[str] = set()
     for each in filters:
-        if each.applies_to == "image":
-            for expression in (*each.facts().values(), *each.reasons().values()):
-                named.update(expression.meta.root_names())
+        pixels = _columns_of(each).intersection(PIXEL_FACTS) if each.applies_to == "image" else set()
+        if pixels and images is None:
+            raise RecipeError(
+                f"filter {key(each)}: judges pixels; name the image store, such as --images images "
+                "(a recipe: download)"
+            )
+        named |= pixels
     return tuple(name for name in PIXEL_FACTS if name in named)
+
+
+def _columns_of(each: Filter) -> set[str]:
+    """What the filter's facts and reasons refer to."""
+    expressions = (*each.facts().values(), *each.reasons().values())
+    return {name for expression in expressions for name in expression.meta.root_names()}
 
 
 def _brought(each: Filter) -> dict[str, pl.Expr]:

@@ -16,6 +16,7 @@ from lcl_data.filters import Filter
 from lcl_data.ingest import Ingest
 from lcl_data.shard import Shard
 from lcl_data.tokenizer import load
+from lcl_data.views import pixels_of
 from pipelines.preset import expand
 from schemas.errors import RecipeError
 from schemas.members import build
@@ -144,8 +145,10 @@ def _check(road: Plan) -> None:
     road.ingest.member("ingest.source")
     if road.train is not None and road.shard is None:
         raise RecipeError("train: needs the section shard, which writes what it reads; or --set train=null")
+    images = None if road.download is None else road.work / "images"
     for rule in road.rules or ():
-        rule.reading(None if road.download is None else road.work / "images")
+        rule.reading(images)
+    pixels_of(road.filters or (), images)
     if road.shard is None:
         return
     if road.download is None or road.filters is None:

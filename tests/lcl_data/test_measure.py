@@ -85,7 +85,7 @@ def test_nothing_is_measured_that_no_filter_asks_for(tmp_path):
 
 def test_without_a_store_there_is_nothing_to_measure(tmp_path):
     docs = documents(tmp_path / "docs")
-    with pytest.raises(RecipeError, match="image_blur: judge pixels; name the image store"):
+    with pytest.raises(RecipeError, match="image_blur: judges pixels; name the image store"):
         filter_documents(docs, tmp_path / "out", (ImageFormat(), ImageBlur()), Engine())
     assert not (tmp_path / "out").exists()
 

@@ -61,6 +61,12 @@ def test_a_tokenizer_that_is_not_there(tmp_path: Path) -> None:
     assert "tokenizer nope: no such file" in told
 
 
+def test_pixels_need_a_download(tmp_path: Path) -> None:
+    without = [f"{section}=null" for section in ("download", "shard", "train", "eval", "tokenizer")]
+    told = tell(tmp_path / "work", "demo", *without, "filters=[image_blur]")
+    assert "filter image_blur: judges pixels" in told
+
+
 def test_eval_needs_both_splits(tmp_path: Path) -> None:
     (tmp_path / "classes" / "train" / "a").mkdir(parents=True)
     told = tell(tmp_path / "work", "demo", f"eval.data={tmp_path / 'classes'}")
