@@ -16,6 +16,7 @@ documents a second of each, the share of planted copies found, documents dropped
 """
 
 import argparse
+import ctypes
 import json
 import os
 import random
@@ -26,11 +27,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 NGRAM, BANDS, ROWS, THRESHOLD = 5, 14, 8, 0.7
 SHARDS = 16
+_SET_CHILD_SUBREAPER = 36  # of Linux's prctl: orphans become children of this process
 PEERS = ("ours", "datatrove", "daft")
 QUIET = os.environ | {"DO_NOT_TRACK": "1", "DAFT_ANALYTICS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 WORD = re.compile(r"[^\W_]+")
@@ -93,7 +96,9 @@ def ours(folder: Path, out: Path, workers: int) -> list[str]:
     from lcl_data.dedupe.near_document import NearDocument
     from lcl_data.deduplicate import deduplicate
     from lcl_data.engine import Engine
+    from lcl_data.no_pandas import keep_pandas_out
 
+    keep_pandas_out()  # as the command `lcl` does
     rule = NearDocument(ngram=NGRAM, bands=BANDS, rows=ROWS, threshold=THRESHOLD)
     deduplicate(folder / "documents", out, [rule], Engine(workers))
     return list(pq.read_table(out / "decisions/00_near_document.parquet")["id"].to_pylist())
@@ -173,10 +178,19 @@ def measure(peer: str, python: str, folder: Path, workers: int) -> dict[str, flo
         paths = {"PYTHONPATH": str(Path(__file__).parents[1])} if peer == "ours" else {}
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(command, env=QUIET | paths, check=True, capture_output=True, text=True)
-        wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        wall = time.perf_counter() - start
+        _reap()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     told = json.loads(done.stdout.splitlines()[-1])
     return {"wall_s": wall, "cpu_s": cpu, "work_s": told["work_s"], **_quality(folder, told["dropped"])}
+
+
+def _reap() -> None:
+    """Wait for workers that outlived their parent: only then do their CPU seconds count."""
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
 
 
 def _quality(folder: Path, dropped: list[str]) -> dict[str, float]:
@@ -233,6 +247,7 @@ def main() -> None:
         dropped = globals()[options.run](options.corpus, options.out / "out", options.workers)
         print(json.dumps({"work_s": time.perf_counter() - start, "dropped": dropped}))
         return
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         rows = passages(options.corpus, options.docs, options.seed)

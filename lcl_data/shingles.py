@@ -42,13 +42,18 @@ class Hashed:
 def words(texts: pl.Series) -> Hashed:
     """The hash of each word of each text; none of a null."""
     plain = _plain(texts.fill_null(""))
-    joined = pl.select(plain.str.join("")).to_series().to_arrow(compat_level=pl.CompatLevel.oldest())
-    data = np.append(np.frombuffer(joined.buffers()[2], np.uint8), np.zeros(_CHUNK, np.uint8))
+    data = _bytes(plain)
     inside = _in_word(data)
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     starts, stops = edges[::2], edges[1::2]
-    ends = np.cumsum(plain.str.len_bytes().to_numpy(), dtype=np.int64)
+    ends = np.cumsum(plain.str.len_bytes().to_numpy() + 1, dtype=np.int64)
     return Hashed(_hashed(data, starts, stops - starts), np.searchsorted(starts, ends))
+
+
+def _bytes(texts: pl.Series) -> NDArray[np.uint8]:
+    """The texts in UTF-8, a line feed before the first and after each, room for a chunk at the end."""
+    joined = texts.str.join("\n").to_arrow(compat_level=pl.CompatLevel.oldest())
+    return np.concatenate([_LINE_FEED, np.frombuffer(joined.buffers()[2], np.uint8), _LINE_FEED, _ROOM])
 
 
 def _hashed(data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Hashes:
@@ -95,10 +100,11 @@ def runs(values: Hashes, firsts: NDArray[np.int64], size: int, salt: int = 0) ->
 
 
 def _plain(texts: pl.Series) -> pl.Series:
-    """Each text between line feeds, in lower case; where it holds more than ASCII also as `_spaced` says."""
+    """Each text in lower case; where it holds more than ASCII also as `_spaced` says."""
     lower = texts.str.to_lowercase()
-    marked = ((lower.str.len_bytes() != lower.str.len_chars()) & lower.str.contains(_MARKED)).arg_true()
-    return "\n" + lower.scatter(marked, _spaced(lower[marked])) + "\n"
+    wide = (lower.str.len_bytes() != lower.str.len_chars()).arg_true()
+    marked = wide.filter(lower[wide].str.contains(_MARKED))
+    return lower.scatter(marked, _spaced(lower[marked])) if len(marked) else lower
 
 
 def _spaced(texts: pl.Series) -> pl.Series:
@@ -119,6 +125,7 @@ def _in_word(data: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 _CHUNK = 8
+_LINE_FEED, _ROOM = np.full(1, ord("\n"), np.uint8), np.zeros(_CHUNK, np.uint8)
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(_CHUNK + 1)], np.uint64)
 _WORD_BYTES = np.array([byte >= 0x80 or chr(byte).isalnum() for byte in range(256)], np.bool_)
 # First byte, second bytes and length of characters that are no letters: Latin-1 signs (U+0080 to U+00BF),
