@@ -27,7 +27,8 @@ BAD_IMAGES = (
     "extreme_aspect_images",
     "boilerplate_images",
 )
-NOT_LOOKED_FOR = ("near_duplicate_documents", "recoded_images")
+NOT_LOOKED_FOR = ("recoded_images",)
+COPIES = ("exact_duplicate_documents", "near_duplicate_documents")
 Row = tuple[str, int, int, str]
 
 
@@ -65,21 +66,18 @@ def of_images(truth: dict[str, Any], dropped: pl.DataFrame, left: set[str]) -> l
 def of_documents(truth: dict[str, Any], work: Path, dropped: pl.DataFrame) -> list[Row]:
     before, after = pages(work, "filtered"), pages(work, "deduplicated")
     copies = dropped.filter((pl.col("stage") == "deduplicated") & (pl.col("kind") == "documents"))
-    pairs = [set(pair) for pair in truth.get("exact_duplicate_documents", ())]
-    met = [pair for pair in pairs if pair <= before]
-    found = sum(len(pair & after) == 1 for pair in met)
     keep = [set(pair) for pair in truth.get("partial_overlaps_to_keep", ())]
     reached = [pair & before for pair in keep]
     kept = sum(pair <= after for pair in reached)
-    return [
-        (
-            "exact_duplicate_documents",
-            len(met),
-            found,
-            f"of {len(pairs)} pairs {len(met)} reached dedupe; {len(copies)} documents dropped in all",
-        ),
-        ("partial_overlaps_to_keep", len(keep), kept, "kept, as they should be, by dedupe"),
-    ]
+    told = f"{len(copies)} documents dropped in all"
+    rows = [of_copies(truth.get(fault, ()), fault, before, after, told) for fault in COPIES]
+    return [*rows, ("partial_overlaps_to_keep", len(keep), kept, "kept, as they should be, by dedupe")]
+
+
+def of_copies(planted: list[list[str]], fault: str, before: set[str], after: set[str], told: str) -> Row:
+    met = [set(pair) for pair in planted if before.issuperset(pair)]
+    found = sum(len(pair & after) < 2 for pair in met)
+    return fault, len(met), found, f"of {len(planted)} pairs {len(met)} reached dedupe; {told}"
 
 
 def of_source(truth: dict[str, Any], work: Path) -> list[Row]:
