@@ -40,6 +40,10 @@ RULES = [
     "same_url",
     {"same_image_bytes": {"scope": "corpus"}},
     "near_document",
+    "paragraph",
+    "boilerplate_image",
+    "image_set",
+    {"near_image": {"scope": "corpus", "likeness": 0}},
 ]
 ROAD = ("ingest", "filter", "dedupe", "shard")
 
@@ -105,8 +109,8 @@ def make_documents(folder: Path, corpus: int) -> Path:
     return folder
 
 
-def write_store(corpus: int, unit: Unit, draft) -> None:
-    """Tables of the store; with pictures of one colour in the tars, so that `shard` has something to read."""
+def write_store(corpus: int, are_read: bool, unit: Unit, draft) -> None:
+    """A shard of the store; with pictures of one colour in its tar where `shard` shall read them."""
     rows = []
     with draft.path(".tar").open("wb") as file:
         tar = store.TarWriter(file)
@@ -115,7 +119,8 @@ def write_store(corpus: int, unit: Unit, draft) -> None:
             content = jpeg(number % 64)
             facts = {name: getattr(image, name) for name in ("url", "key", "sha256", "phash", "format")}
             sizes = {"original_width": 400, "original_height": 300, "original_nbytes": 30_000}
-            place = {"offset": tar.add(f"{image.key}.jpg", content), "nbytes": len(content), "references": 1}
+            offset = tar.add(f"{image.key}.jpg", content) if are_read else None
+            place = {"offset": offset, "nbytes": len(content), "references": 1}
             rows.append(dict.fromkeys(IMAGES.names) | facts | sizes | place | {"status": SUCCESS})
         tar.close()
     store.write_table(draft.path(".parquet"), rows)
@@ -131,11 +136,11 @@ def jpeg(colour: int) -> bytes:
     return file.getvalue()
 
 
-def make_store(folder: Path, corpus: int) -> Path:
+def make_store(folder: Path, corpus: int, are_read: bool) -> Path:
     starts = range(0, 2 * corpus, PER_STORE_SHARD)
     units = [Unit(number, f"{number}", start) for number, start in enumerate(starts)]
     Stage("download", folder, {"corpus": corpus}, ()).run(
-        partial(write_store, corpus), units, Engine(WORKERS)
+        partial(write_store, corpus, are_read), units, Engine(WORKERS)
     )
     return folder
 
@@ -271,7 +276,7 @@ def main() -> None:
         stages = [options.stages, 10 * options.stages] if options.stages else []
         for size in sorted({*options.sizes, *stages}):
             make_documents(work / f"docs{size}", size)
-            make_store(work / f"store{size}", size)
+            make_store(work / f"store{size}", size, size in stages)
         for size in stages:
             write_mmc4(size, 2, work / f"mmc4_{size}")
         result = {"road": compare(work, list(ROAD), stages) if stages else {}}
