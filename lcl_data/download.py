@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +31,7 @@ from lcl_data.urls import Urls, distinct_urls
 from schemas.errors import RecipeError
 from schemas.manifest import Count, Manifest, read_manifest
 from schemas.recipe import Settings
+from schemas.versions import release
 
 _REPORTED = 16  # outcomes between two reports of progress
 _THREADS = 64  # name look-ups wait in threads
@@ -130,7 +130,7 @@ def identity(settings: Download) -> dict[str, Any]:
 
 
 def _made_by(stage: Stage) -> str:
-    return files.digest([stage.settings, version("lcl")])
+    return files.digest([stage.settings, release()])
 
 
 def shard_units(urls: Urls, documents: int, images_per_shard: int) -> list[Unit]:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from schemas.documents import DOCUMENTS
 from schemas.errors import RecipeError, ShardError
 from schemas.manifest import MANIFEST, Count, Input, Ledger, Manifest, Shard, read_manifest
 from schemas.recipe import Settings
-from schemas.versions import check
+from schemas.versions import check, release
 
 _OURS = re.compile(r"^(\d{5,}(_stats)?\.(parquet|arrow|tar|json)|\.tmp-.*)$")
 DOCUMENTS_FROM = ("ingest", "filter", "dedupe")
@@ -78,11 +77,11 @@ class Stage:
         It begins with the stage's name, so that the proofs in a folder say whose folder it is.
         """
         inputs = [source.digest for source in self.inputs]
-        return f"{self.name}-{files.digest([self.settings, inputs, version('lcl')])}"
+        return f"{self.name}-{files.digest([self.settings, inputs, release()])}"
 
     def digest_of(self, unit: Unit) -> str:
         """What the proof of a unit's shard must say."""
-        own = [self.settings, unit.digest, unit.name, version("lcl")]
+        own = [self.settings, unit.digest, unit.name, release()]
         return f"{self.name}-{files.digest(own)}" if unit.digest else self.digest
 
     def proof_of(self, unit: Unit) -> Proof | None:

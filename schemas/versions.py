@@ -4,12 +4,20 @@ An additive change keeps the version; a renamed, removed or re-defined column ra
 """
 
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
 
 import pyarrow as pa
 
 from schemas.errors import ShardError
 
 SCHEMA_KEY = b"lcl.schema"
+
+
+@cache
+def release() -> str:
+    """The version of LCL, part of every digest: another one makes its bytes anew."""
+    return version("lcl")
 
 
 def stamp(schema: pa.Schema, name: str, version: int) -> pa.Schema:
