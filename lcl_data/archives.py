@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from lcl_data import files
 from schemas.errors import ShardError
 
 READABLE = (".jsonl", ".jsonl.gz", ".zip")
@@ -55,7 +56,7 @@ def members(path: Path) -> list[str]:
     Raises:
         ShardError: torn.
     """
-    with torn_is_shard_error(str(path)), zipfile.ZipFile(path) as archive:
+    with torn_is_shard_error(str(path)), files.opened(path) as file, zipfile.ZipFile(file) as archive:
         return [info.filename for info in _readable(archive)]
 
 
@@ -95,7 +96,7 @@ def torn_is_shard_error(place: str) -> Iterator[None]:
 
 
 def _opened(packed: Packed) -> Iterator[tuple[str, IO[bytes]]]:
-    with packed.path.open("rb") as file:
+    with files.opened(packed.path) as file:
         if packed.member is None:
             yield from _leaves(file, packed.path.name, "", 0)
             return
@@ -133,11 +134,11 @@ def _inner(
 
 
 def _readable(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    files = [info for info in archive.infolist() if not info.is_dir() and "__MACOSX/" not in info.filename]
-    named = [info for info in files if info.filename.endswith(READABLE)]
-    if not named and len(files) != 1:
-        raise zipfile.BadZipFile(f"none of its {len(files)} members is {' or '.join(READABLE)}")
-    return named or files
+    held = [info for info in archive.infolist() if not info.is_dir() and "__MACOSX/" not in info.filename]
+    named = [info for info in held if info.filename.endswith(READABLE)]
+    if not named and len(held) != 1:
+        raise zipfile.BadZipFile(f"none of its {len(held)} members is {' or '.join(READABLE)}")
+    return named or held
 
 
 def _split(stream: IO[bytes], max_nbytes: int) -> Iterator[bytes | None]:

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lcl_data import store
+from lcl_data import files, store
 from lcl_data.draft import Draft
 from lcl_data.engine import Engine
 from lcl_data.exchange import buckets_for, exchange, hashes
@@ -102,7 +102,7 @@ def attach(
         ShardError: a shard or a table of the store is torn.
     """
     tables = store.facts(images)
-    rows = references + sum(pq.read_metadata(table).num_rows for table in tables)
+    rows = references + sum(pq.read_metadata(files.reading(table)).num_rows for table in tables)
     units = [Unit(unit.number, unit.name, _File(unit.payload, False)) for unit in documents]
     beside = pixels.tables or (None,) * len(tables)
     units += [
@@ -147,9 +147,9 @@ def _tried(file: _File, pixels: tuple[str, ...]) -> pl.DataFrame:
     """A row per URL of a table of the store."""
     path = file.path
     try:
-        check(pq.read_schema(path).metadata, IMAGES, path)
+        check(pq.read_schema(files.reading(path)).metadata, IMAGES, path)
         table = pl.read_parquet(
-            path, columns=["url", "status", "reason", *_SOURCES.values(), *_STAND_INS.values()]
+            files.reading(path), columns=["url", "status", "reason", *_SOURCES.values(), *_STAND_INS.values()]
         )
     except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
         raise ShardError(f"{path}: torn ({error}); run `lcl download` again") from error
@@ -160,7 +160,7 @@ def _tried(file: _File, pixels: tuple[str, ...]) -> pl.DataFrame:
 
 def _measured(path: Path, names: tuple[str, ...]) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path, columns=list(names))
+        return pl.read_parquet(files.reading(path), columns=list(names))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ShardError(f"{path}: torn ({error}); delete it: it will be measured again") from error
 

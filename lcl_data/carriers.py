@@ -7,11 +7,11 @@ able to name a file of this machine.
 import os
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import BinaryIO
 
 import orjson
 
+from lcl_data.files import opened, place
 from lcl_data.records import record_at
 from lcl_data.responses import MAX_HTTP_HEADERS, response_of
 from lcl_data.tiff import Tiff, frames, single
@@ -25,7 +25,7 @@ class Carrier:
     """Where the encoded bytes of one picture lie.
 
     Attributes:
-        path: of the file on disk, absolute.
+        path: of the file, absolute: on disk or in object storage.
         offset: of the first byte in that file.
         nbytes: how many; None for all up to the end.
         frame: number of the picture among the frames of the TIFF that lies there; None where the bytes are
@@ -55,7 +55,7 @@ class Carrier:
             ImageError: `carrier_missing`, `carrier_torn`, `too_large`, or what is wrong with TIFF or record.
         """
         try:
-            with Path(self.path).open("rb") as file:
+            with opened(place(self.path), is_near=True) as file:
                 if self.is_record:
                     return self._payload(file, max_nbytes)
                 return self._range(file, max_nbytes) if self.frame is None else self._frame(file, max_nbytes)

@@ -161,8 +161,8 @@ def _drop(frames: Frames, rule: Rule, dropped: pl.DataFrame, draft: Draft) -> Fr
 
 def _publish(folder: Path, decisions: Decisions) -> None:
     """Write the decisions of each rule as one table, and remove those of an earlier run."""
-    folder.mkdir(exist_ok=True)
-    for path in folder.iterdir():
+    files.make(folder)
+    for path in files.inside(folder):
         path.unlink()
     for number, (rule, answers) in enumerate(decisions):
         path = folder / f"{number:02d}_{key(rule).replace(':', '.')}.parquet"

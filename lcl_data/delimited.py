@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
+from lcl_data import files
 from lcl_data.archives import torn_is_shard_error
 from lcl_data.rows import Found, Part
 from schemas.errors import ShardError, SourceError
@@ -97,7 +98,7 @@ def _records(part: Part, max_nbytes: int) -> Iterator[tuple[int, int, Cells]]:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(files.reading(path)) if path.suffix == ".gz" else files.opened(path)  # type: ignore[return-value]
 
 
 def _lines(file: IO[bytes], part: Part, max_nbytes: int) -> Iterator[tuple[int, bytes | None]]:

@@ -155,7 +155,7 @@ def has_size(path: Path, nbytes: int) -> bool:
 
 def _read(path: Path) -> Proof | None:
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = pq.read_schema(files.reading(path)).metadata or {}
         return Proof.model_validate(json.loads(metadata[_PROOF_KEY]))
     except (FileNotFoundError, pa.ArrowInvalid, KeyError, ValidationError):
         return None

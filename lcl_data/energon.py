@@ -44,7 +44,7 @@ def write_sidecar(out: Path, manifest: Manifest) -> None:
     if not rows:
         _remove(folder)
         return
-    folder.mkdir(exist_ok=True)
+    files.make(folder)
     files.sweep(folder)
     splits = {"split_parts": {"train": list(filled), "val": [], "test": []}, "exclude": []}
     files.write(folder / "dataset.yaml", yaml.safe_dump(_DATASET).encode())

@@ -3,6 +3,7 @@
 The index lies in memory, in every worker: 24 bytes for each n-gram (about one a word), 16 MB at least.
 """
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import AfterValidator, PlainSerializer
+from pydantic import AfterValidator, PlainSerializer, PlainValidator
 
 from lcl_data import files
 from lcl_data.shingles import Hashes, Ngrams, ngrams, runs, words
@@ -37,7 +38,12 @@ def _named(path: Path) -> str:
     return f"{path.name} sha256:{files.digest([files.sha256(each) for each in _files(path)])}"
 
 
-Evaluation = Annotated[Path, AfterValidator(_found), PlainSerializer(_named, str, when_used="json")]
+Evaluation = Annotated[
+    Path,
+    PlainValidator(files.placed, json_schema_input_type=Path),
+    AfterValidator(_found),
+    PlainSerializer(_named, str, when_used="json"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ def index(path: Path, fields: tuple[str, ...], size: int) -> Index:
     Raises:
         RecipeError: a file cannot be read, or no text has so many words.
     """
-    states = [(file.stat().st_mtime_ns, file.stat().st_size) for file in _files(path)]
+    states = [(int(file.stat().st_mtime * 1e6), file.stat().st_size) for file in _files(path)]
     return _index(path, fields, size, tuple(states))
 
 
@@ -125,7 +131,7 @@ def _batches(path: Path, fields: tuple[str, ...]) -> Iterator[list[tuple[str, st
 
 
 def _files(path: Path) -> list[Path]:
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    found = files.below(path) if path.is_dir() else [path]
     return [each for each in found if each.suffix in SUFFIXES and each.is_file()]
 
 
@@ -133,10 +139,10 @@ def _rows(file: Path) -> Iterator[Any]:
     """The rows of a file; a text file is one."""
     try:
         if file.suffix == ".parquet":
-            for batch in pq.ParquetFile(file).iter_batches(_BATCH):
+            for batch in pq.ParquetFile(files.reading(file)).iter_batches(_BATCH):
                 yield from batch.to_pylist()
         elif file.suffix == ".jsonl":
-            with file.open(encoding="utf-8") as lines:
+            with io.TextIOWrapper(files.opened(file), encoding="utf-8") as lines:
                 yield from (json.loads(line) for line in lines if line.strip())
         else:
             yield file.read_text("utf-8")

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 from PIL import Image, ImageOps
-from pydantic import AfterValidator, PlainSerializer
+from pydantic import AfterValidator, PlainSerializer, PlainValidator
 
 from lcl_data import files, hamming
 from lcl_data.likeness import thumbnail
@@ -35,7 +35,12 @@ def _named(folder: Path) -> str:
     return f"{folder.name} sha256:{files.digest(names)}"
 
 
-EvaluationImages = Annotated[Path, AfterValidator(_found), PlainSerializer(_named, str, when_used="json")]
+EvaluationImages = Annotated[
+    Path,
+    PlainValidator(files.placed, json_schema_input_type=Path),
+    AfterValidator(_found),
+    PlainSerializer(_named, str, when_used="json"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ def index(folder: Path, distance: int) -> Pictures:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return [path for path in files.below(folder) if path.suffix.lower() in SUFFIXES]
 
 
 def _hash(path: Path) -> int:

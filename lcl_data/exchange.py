@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from lcl_data import files
 from lcl_data.engine import Engine
 from lcl_data.stage import Unit
+from schemas.errors import RecipeError
 
 Keys = Callable[[Unit], pl.DataFrame]
 Reduce = Callable[[pl.DataFrame], pl.DataFrame]
@@ -100,12 +102,12 @@ def buckets_for(rows: int) -> int:
 
 def scratch(out: Path, name: str, digest: str) -> Path:
     """The scratch folder of question `name` of the stage in `out` under `digest`."""
-    return out / FOLDER / f"{name}-{digest[-16:]}"
+    return files.scratch(out) / FOLDER / f"{name}-{digest[-16:]}"
 
 
 def remove(out: Path) -> None:
     """Remove the scratch folders of a stage, those of earlier settings too."""
-    shutil.rmtree(out / FOLDER, ignore_errors=True)
+    files.remove(files.scratch(out) / FOLDER)
 
 
 def hashes(values: Iterable[str]) -> NDArray[np.uint64]:
@@ -141,8 +143,12 @@ def _drain(engine: Engine, name: str, function: Callable[[Any], None], units: Se
 def _write_keys(folder: Path, keys: Keys, buckets: int, group: _Group) -> None:
     """Write a group's rows, a file per bucket; the folder's name is the proof that all are there."""
     final = _group_folder(folder, group.number)
+    if not final.parent.is_dir():
+        raise RecipeError(
+            f"{folder}: not seen by {gethostname()}; keep it where every node sees it: {files.SCRATCH}=FOLDER"
+        )
     draft = files.temporary(final)
-    draft.mkdir(parents=True)
+    draft.mkdir()
     rows = pl.concat([keys(unit) for unit in group.units])
     rows.head(0).write_parquet(draft / _EMPTY)
     partition = pl.PartitionBy(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lcl_data import files
 from lcl_data.draft import REJECTS_FOLDER, digest_in
 from schemas.errors import RecipeError
 from schemas.manifest import MANIFEST, Input, Manifest, read_manifest
@@ -31,7 +32,7 @@ def claim(out: Path, stage: str, leaves: Sequence[str] = ()) -> None:
     found = set(owners(out))
     if others := found - {stage}:
         raise RecipeError(f"{out}: filled by `{min(others)}`, not by `{stage}`; name a new or empty folder")
-    names = [] if found else [path.name for path in out.iterdir()]
+    names = [] if found else [path.name for path in files.inside(out)]
     if foreign := [name for name in names if not (_EMPTY.match(name) or name in leaves)]:
         raise RecipeError(f"{out}: holds '{min(foreign)}', which is not of `{stage}`; name a new folder")
 

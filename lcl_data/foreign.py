@@ -74,7 +74,7 @@ def index(folder: Path, engine: Engine) -> Manifest:
     if not paths:
         raise RecipeError(f"{folder}: no NNNNN.parquet of img2dataset in it; name its output folder")
     inputs = tuple(Input(name=path.name, digest=files.fingerprint(path)) for path in paths)
-    theirs = tuple(path.name for path in folder.iterdir())
+    theirs = tuple(path.name for path in files.inside(folder))
     stage = Stage("download", folder, {"backend": "img2dataset"}, inputs, leaves=theirs)
     if done := stage.finished():
         return done
@@ -114,7 +114,7 @@ def described(table: Path, tar: Path, references: dict[str, int]) -> list[Row]:
     Without `references` every URL counts once; with them, a URL that is not among them is no row.
     """
     stored = dict(_facts(tar))
-    listed = pq.read_table(table).to_pylist()
+    listed = pq.read_table(files.reading(table)).to_pylist()
     rows = []
     for found in sorted(listed, key=lambda row: str(row["key"])):
         if references and found["url"] not in references:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from lcl_data.draft import Draft, proof_of
 from lcl_data.engine import Engine
 from lcl_data.fetch import Fetch
+from lcl_data.files import need_local
 from lcl_data.foreign import described
 from lcl_data.pictures import Picture
 from lcl_data.spool import publish
@@ -50,6 +51,7 @@ def run(
     Raises:
         RecipeError: img2dataset is not installed or failed, or private addresses are not allowed.
     """
+    need_local(stage.out, "img2dataset writes to a local disk; name one, or use backend lcl")
     _check(fetch, urls)
     todo = [draft for draft in drafts if proof_of(stage.out, draft.number, draft.digest) is None]
     if not todo:

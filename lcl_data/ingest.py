@@ -12,8 +12,10 @@ from typing import Any
 from pydantic import Field
 
 from lcl_data import files
+from lcl_data.archives import Packed
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
+from lcl_data.rows import Part
 from lcl_data.sources import Files, Row, Source
 from lcl_data.stage import Stage, Unit, settings_of
 from schemas import members
@@ -90,7 +92,7 @@ def _paths(unit: Unit) -> tuple[Path, ...]:
     payload: Any = unit.payload
     if isinstance(payload, Files):
         return payload.paths
-    return (payload if isinstance(payload, Path) else payload.path,)
+    return (payload.path if isinstance(payload, Packed | Part) else payload,)
 
 
 def _shard(source: Source, unit: Unit, draft: Draft) -> None:

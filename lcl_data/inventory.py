@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lcl_data import files
 from lcl_data.frames import Frames, read_frames
 from lcl_data.shards import open_file
 from lcl_data.stage import Unit
@@ -78,8 +79,8 @@ def _named(items: pl.DataFrame) -> list[tuple[str, int]]:
 
 def _images(path: Path) -> Contents:
     """The table of an image store: it keeps the references to the pictures that it has."""
-    check(pq.read_schema(path).metadata, IMAGES, path)
-    table = pq.read_table(path, columns=["status", "references"])
+    check(pq.read_schema(files.reading(path)).metadata, IMAGES, path)
+    table = pq.read_table(files.reading(path), columns=["status", "references"])
     kept = table.filter(pc.field("status") == SUCCESS)["references"]
     return Contents(True, table.num_rows, None, int(pc.sum(kept).as_py() or 0))
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,7 +42,8 @@ class _Unit:
 
 def place(images: Path, scratch: Callable[[str], Path]) -> Path:
     """Where the tables of a store lie: beside its shards, or in the run's scratch if those are read-only."""
-    return images / FOLDER if os.access(images, os.W_OK) else scratch(FOLDER)
+    is_ours = files.is_remote(images) or os.access(images, os.W_OK)
+    return images / FOLDER if is_ours else scratch(FOLDER)
 
 
 def measure(images: Path, folder: Path, engine: Engine) -> list[Path]:
@@ -61,7 +61,7 @@ def measure(images: Path, folder: Path, engine: Engine) -> list[Path]:
     Raises:
         ShardError: tars are torn or gone; the shards beside them are measured all the same.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make(folder)
     units = _units(images, folder)
     _sweep(folder, {unit.out for unit in units})
     todo = [unit for unit in units if not _is_done(unit)]
@@ -87,7 +87,7 @@ def _units(images: Path, folder: Path) -> list[_Unit]:
 
 def _sweep(folder: Path, wanted: set[Path]) -> None:
     """Remove the tables of shards that are no more, and what a killed run left half-written."""
-    for path in folder.iterdir():
+    for path in files.inside(folder):
         is_draft = path.name.startswith(files.TEMPORARY)
         with suppress(FileNotFoundError):  # another run on this store sweeps too
             if path not in wanted and not (is_draft and time.time() - path.stat().st_mtime < _ABANDONED_S):
@@ -96,14 +96,14 @@ def _sweep(folder: Path, wanted: set[Path]) -> None:
 
 def _is_done(unit: _Unit) -> bool:
     try:
-        return (pq.read_schema(unit.out).metadata or {}).get(_PROOF) == unit.digest.encode()
+        return (pq.read_schema(files.reading(unit.out)).metadata or {}).get(_PROOF) == unit.digest.encode()
     except (OSError, pa.ArrowInvalid):
         return False
 
 
 def _measure_shard(unit: _Unit) -> str | None:
     """Write the table of a shard; returns what is wrong with the shard, if anything is."""
-    table = pq.read_table(unit.table, columns=["key", "status", "offset", "nbytes"])
+    table = pq.read_table(files.reading(unit.table), columns=["key", "status", "offset", "nbytes"])
     stored = table.filter((pc.field("status") == SUCCESS) & pc.field("offset").is_valid()).to_pylist()
     try:
         found = store.contents(unit.tar, stored) if stored else ()
@@ -121,11 +121,7 @@ def _facts(content: bytes) -> Facts:
 
 
 def _publish(unit: _Unit, table: pa.Table) -> None:
-    """Write a table under a name of its own, then rename: two runs may measure one store at once."""
+    """Write a table; two runs may measure one store at once."""
     table = table.replace_schema_metadata({**PIXELS.metadata, _PROOF: unit.digest.encode()})
-    draft = unit.out.with_name(f"{files.TEMPORARY}{uuid4().hex}")
-    with draft.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(unit.out)
+    pq.write_table(table, files.temporary(unit.out), compression="zstd")
+    files.publish(unit.out)

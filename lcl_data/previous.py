@@ -6,7 +6,6 @@ the new list can use of them, and they are removed when the new list is whole.
 """
 
 import hashlib
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
-from lcl_data import exchange, store
+from lcl_data import exchange, files, store
 from lcl_data.engine import Engine
 from lcl_data.stage import Unit
 from lcl_data.store import Row
@@ -75,7 +74,7 @@ def set_aside(out: Path, made_by: str, is_current: Sequence[bool]) -> None:
     if not usable:
         return
     folder = out / FOLDER / f"{len(_folders(out)):05d}"
-    folder.mkdir(parents=True)
+    files.make(folder)
     for path in usable:
         path.with_suffix(".tar").rename(folder / f"{path.stem}.tar")
         path.rename(folder / path.name)
@@ -98,7 +97,7 @@ def previous(out: Path, scratch: Path, urls: Urls, size: int, engine: Engine) ->
     starts = range(0, urls.count, size)
     units = [Unit(n, f"shard {n}", (urls, start, size)) for n, start in enumerate(starts)]
     units += [Unit(n, str(path), (folder, path)) for n, (folder, path) in enumerate(tables, len(units))]
-    rows = urls.count + sum(pq.read_metadata(path).num_rows for _, path in tables)
+    rows = urls.count + sum(pq.read_metadata(files.reading(path)).num_rows for _, path in tables)
     answers = exchange.exchange(
         scratch, units, partial(_keys, len(starts)), _match, exchange.buckets_for(rows), engine
     )
@@ -107,7 +106,7 @@ def previous(out: Path, scratch: Path, urls: Urls, size: int, engine: Engine) ->
 
 def remove(out: Path) -> None:
     """Remove what was set aside."""
-    shutil.rmtree(out / FOLDER, ignore_errors=True)
+    files.remove(out / FOLDER)
 
 
 def _folders(out: Path) -> list[Path]:
@@ -128,7 +127,7 @@ def _keys(shards: int, unit: Unit) -> pl.DataFrame:
         nothing = [pl.lit(None, pl.Int32).alias(name) for name in ("folder", "table", "row")]
         return _hashed(names).select(*_KEY, place.alias("document"), *nothing)
     folder, path = unit.payload
-    names = pq.read_table(path, columns=["url"])["url"].to_pylist()
+    names = pq.read_table(files.reading(path), columns=["url"])["url"].to_pylist()
     where = {"folder": folder, "table": int(path.stem)}
     return _hashed(names).select(
         *_KEY,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from lcl_data import files
 from lcl_data.record_bytes import BLOCK, GZIP, MAX_LINE, Member, Plain, Reader, Torn, reader_at
 from schemas.errors import ShardError
 
@@ -66,7 +67,7 @@ def records(path: Path, wanted: Wanted) -> Iterator[Record | Tear]:
     Raises:
         ShardError: it is no web archive.
     """
-    with path.open("rb", buffering=1 << 18) as file:
+    with files.opened(path, buffering=1 << 18) as file:
         is_packed = file.read(3) == GZIP
         first = record_start(file, 0)
         if not first:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lcl_data import files
 from lcl_data.archives import Packed, lines
 from lcl_data.sources import parse
 from schemas.errors import ShardError, SourceError
@@ -53,7 +54,7 @@ class Found:
 def parquet_count(path: Path) -> int:
     """How many rows a Parquet file holds; 0 if it is torn, which whoever reads it is told."""
     try:
-        return int(pq.read_metadata(path).num_rows)
+        return int(pq.read_metadata(files.reading(path)).num_rows)
     except (pa.ArrowException, EOFError, OSError):
         return 0
 
@@ -69,12 +70,12 @@ def parquet_rows(part: Path | Part, columns: frozenset[str], batch_rows: int) ->
     Raises:
         ShardError: the file is torn, no Parquet, or lacks one of the columns.
     """
-    part = Part(part) if isinstance(part, Path) else part
+    part = part if isinstance(part, Part) else Part(part)
     path = part.path
     try:
         # By default Arrow reads ahead and keeps what it has read, in the end the whole file; with a buffer it
         # reads even a row group by pages.
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_NBYTES) as file:
+        with pq.ParquetFile(files.reading(path), pre_buffer=False, buffer_size=_BUFFER_NBYTES) as file:
             if missing := columns - set(file.schema_arrow.names):
                 raise ShardError(
                     f"{path}: no column {', '.join(sorted(missing))}; is it a file of this format?"

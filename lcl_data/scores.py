@@ -82,7 +82,7 @@ def open_scores(paths: Iterable[Path], names: Iterable[str]) -> Scores:
 
 def _expanded(path: Path) -> list[Path]:
     if path.is_dir():
-        if found := sorted(each for each in path.iterdir() if each.suffix in _SUFFIXES):
+        if found := sorted(each for each in files.inside(path) if each.suffix in _SUFFIXES):
             return found
         raise RecipeError(f"{path}: holds no table of scores ({', '.join(_SUFFIXES)})")
     if path.suffix not in _SUFFIXES:
@@ -107,18 +107,23 @@ def scan(path: Path) -> pl.LazyFrame:
 
 def _table(path: Path) -> Table:
     try:
-        schema = scan(path).collect_schema()
-        columns = set(schema)
-        identifiers = columns & set(IDENTIFIERS)
-        if len(identifiers) != 1 or not {"name", "value"} <= columns:
-            raise RecipeError(
-                f"{path}: its columns are {', '.join(sorted(columns))}; a table of scores has name, "
-                f"value and one of {', '.join(IDENTIFIERS)}"
-            )
-        if not schema["value"].is_numeric():
-            raise RecipeError(f"{path}: its column value holds {schema['value']}, not numbers")
-        known = pl.col("name").cast(pl.String).unique().sort().implode()
-        row = scan(path).select(known, pl.len().alias("rows")).collect(engine="streaming").row(0)
+        with files.at_hand(path) as copy:
+            return _described(path, scan(copy))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RecipeError(f"{path}: not readable as a table of scores ({error})") from error
+
+
+def _described(path: Path, rows: pl.LazyFrame) -> Table:
+    schema = rows.collect_schema()
+    columns = set(schema)
+    identifiers = columns & set(IDENTIFIERS)
+    if len(identifiers) != 1 or not {"name", "value"} <= columns:
+        raise RecipeError(
+            f"{path}: its columns are {', '.join(sorted(columns))}; a table of scores has name, "
+            f"value and one of {', '.join(IDENTIFIERS)}"
+        )
+    if not schema["value"].is_numeric():
+        raise RecipeError(f"{path}: its column value holds {schema['value']}, not numbers")
+    known = pl.col("name").cast(pl.String).unique().sort().implode()
+    row = rows.select(known, pl.len().alias("rows")).collect(engine="streaming").row(0)
     return Table(path, identifiers.pop(), tuple(name for name in row[0] if name is not None), row[1])

@@ -2,14 +2,16 @@
 identifier.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from lcl_data import files
 from lcl_data.attach import attached
 from lcl_data.draft import Draft
 from lcl_data.engine import Engine
@@ -62,6 +64,7 @@ def match(
     Raises:
         RecipeError: two rows give one score of one thing different values.
     """
+    scores = _at_hand(scores, folder)
     units = [unit for table, _ in enumerate(scores.tables) for unit in _parts(table, scores.tables[table])]
     count = rows * len(scores.tables) + sum(table.rows for table in scores.tables)
     return exchange(
@@ -72,6 +75,23 @@ def match(
         buckets_for(count),
         engine,
     )
+
+
+def _at_hand(scores: Scores, folder: Path) -> Scores:
+    """The tables where every worker can read any part of them: remote ones are brought to the scratch."""
+    return replace(scores, tables=tuple(_brought(table, folder, n) for n, table in enumerate(scores.tables)))
+
+
+def _brought(table: Table, folder: Path, number: int) -> Table:
+    if not files.is_remote(table.path):
+        return table
+    copy = folder / "tables" / f"{number:03d}-{table.path.name}"
+    if not copy.exists():
+        files.make(copy.parent)
+        with files.at_hand(table.path) as found:
+            shutil.move(found, files.temporary(copy))
+        files.publish(copy)
+    return replace(table, path=copy)
 
 
 def with_scores(frames: Frames, found: pl.DataFrame, scores: Scores) -> Frames:

@@ -203,7 +203,7 @@ def _origins(paths: list[Path]) -> Origins:
     """How many documents came from which source under which licence."""
     counts: Origins = {}
     for path in paths:
-        table = pq.read_table(path, columns=["source", "license"])
+        table = pq.read_table(files.reading(path), columns=["source", "license"])
         for row in table.group_by(["source", "license"]).aggregate([([], "count_all")]).to_pylist():
             key = (row["source"], row["license"] or "not stated")
             counts[key] = counts.get(key, 0) + row["count_all"]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lcl_data.files import must_be_copied, place
 from schemas.errors import ShardError
 from schemas.sequences import SEQUENCES, TOKENS_KEY
 from schemas.versions import SCHEMA_KEY, check
@@ -116,9 +117,11 @@ class Shards:
 
         Raises:
             ShardError: a folder is unfinished, a file torn, foreign or newer, or they disagree on ids.
+            RecipeError: a folder lies in object storage.
         """
         listed = [folders] if isinstance(folders, str | Path) else folders
-        self.folders = [Path(folder) for folder in listed]
+        self.folders = [place(folder) for folder in listed]
+        must_be_copied(*self.folders)
         self.paths = [path for folder in self.folders for path in shard_paths(folder, container)]
         self._container: Container | None = container
         self._files: list[File] = [open_file(path) for path in self.paths]
@@ -241,12 +244,12 @@ class _TarFile:
         self._path = path
         self._samples: list[dict[str, slice]] = []
         key = None
-        for name, place in _members(path):
+        for name, where in _members(path):
             member_key, _, part = name.partition(".")
             if member_key != key:
                 self._samples.append({})
                 key = member_key
-            self._samples[-1][part] = place
+            self._samples[-1][part] = where
         self.rows = len(self._samples)
         with path.open("rb") as file:
             self._map = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -146,7 +146,7 @@ class Stage:
         """
         claim(self.out, self.name, self.leaves)
         for folder in (self.out, self.out / REJECTS_FOLDER):
-            folder.mkdir(parents=True, exist_ok=True)
+            files.make(folder)
             files.sweep(folder)
         (self.out / MANIFEST).unlink(missing_ok=True)
 
@@ -238,7 +238,8 @@ def open_documents(path: Path) -> pq.ParquetFile:
         ShardError: torn, foreign or of a newer version.
     """
     try:
-        file = pq.ParquetFile(path, pre_buffer=False)  # else it keeps every row group it has read
+        # pre_buffer would keep every row group that was read
+        file = pq.ParquetFile(files.reading(path), pre_buffer=False)
     except (OSError, ValueError) as error:
         raise ShardError(
             f"{path}: not a whole Parquet file ({error}); run the stage that wrote it again"
@@ -272,7 +273,7 @@ def _write_shard(function: ShardFunction, stage: Stage, unit: Unit) -> str | Non
 
 def _drop_leftovers(out: Path, made: dict[int, Proof]) -> None:
     keep = {shard.name for proof in made.values() for shard in proof.shards}
-    for path in out.iterdir():
+    for path in files.inside(out):
         if _OURS.match(path.name) and path.name not in keep:
             path.unlink()
     proofs = {proof_path(out, number) for number in made}

@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lcl_data import files
+from lcl_data.byte_ranges import ranges
 from schemas.errors import ShardError
 from schemas.images import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, IMAGES, SUCCESS
 from schemas.versions import SCHEMA_KEY, check
@@ -107,7 +109,7 @@ def read_pictures(folder: Path, keys: Iterable[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for number, group in wanted.items():
         table = pq.read_table(
-            _facts(folder / f"{number}.parquet"),
+            files.reading(_facts(folder / f"{number}.parquet")),
             columns=["key", "offset", "nbytes"],
             filters=pc.field("key").isin(group) & (pc.field("status") == SUCCESS),
         )
@@ -122,20 +124,21 @@ def contents(tar: Path, rows: list[Row]) -> Iterator[tuple[str, bytes]]:
         ShardError: the tar is missing, or shorter than its table says.
     """
     try:
-        with tar.open("rb") as file:
-            for row in sorted(rows, key=itemgetter("offset")):
-                file.seek(row["offset"])
-                content = file.read(row["nbytes"])
-                if len(content) != row["nbytes"]:
-                    raise ShardError(f"{tar}: ends within {row['key']}; run `lcl download` again")
-                yield row["key"], content
+        rows = sorted(rows, key=itemgetter("offset"))
+        found = ranges(tar, [(row["offset"], row["nbytes"]) for row in rows])
+        for row, content in zip(rows, found, strict=True):
+            if len(content) != row["nbytes"]:
+                raise ShardError(f"{tar}: ends within {row['key']}; run `lcl download` again")
+            yield row["key"], content
     except OSError as error:
         raise ShardError(f"{tar}: cannot be read ({error}); run `lcl download` again") from error
 
 
 def read_rows(folder: Path, shard: int, columns: list[str] | None = None) -> list[Row]:
     """The rows of a shard's table, one per URL tried."""
-    rows: list[Row] = pq.read_table(_facts(folder / f"{shard:05d}.parquet"), columns=columns).to_pylist()
+    rows: list[Row] = pq.read_table(
+        files.reading(_facts(folder / f"{shard:05d}.parquet")), columns=columns
+    ).to_pylist()
     return rows
 
 
@@ -159,14 +162,14 @@ def _facts(table: Path) -> Path:
         raise ShardError(
             f"{table}: made by img2dataset and not indexed; give the folder to `lcl filter --images`"
         )
-    check(pq.read_schema(path).metadata, IMAGES, path)
+    check(pq.read_schema(files.reading(path)).metadata, IMAGES, path)
     return path
 
 
 def table_paths(folder: Path) -> list[Path]:
     """NNNNN.parquet of every shard, ours or img2dataset's, in order of shards."""
     return sorted(
-        (path for path in folder.iterdir() if _TABLE.match(path.name)), key=lambda path: int(path.stem)
+        (path for path in files.inside(folder) if _TABLE.match(path.name)), key=lambda path: int(path.stem)
     )
 
 
@@ -177,7 +180,7 @@ def is_foreign(table: Path) -> bool:
         ShardError: it is no whole Parquet file.
     """
     try:
-        return SCHEMA_KEY not in (pq.read_schema(table).metadata or {})
+        return SCHEMA_KEY not in (pq.read_schema(files.reading(table)).metadata or {})
     except (OSError, pa.ArrowInvalid) as error:
         raise ShardError(f"{table}: not a whole Parquet file ({error})") from error
 
@@ -189,7 +192,7 @@ def members(tar: Path) -> Iterator[tuple[Member, bytes]]:
         ShardError: the tar is torn.
     """
     try:
-        with tarfile.open(tar, "r:") as archive:
+        with files.opened(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
                 key, _, suffix = info.name.rpartition(".")
                 stream = None if suffix in ("json", "txt") else archive.extractfile(info)
@@ -207,7 +210,7 @@ def write_table(path: Path, rows: Iterable[Row], made_by: str = "") -> None:
 
 def made_by(table: Path) -> str:
     """The digest of the settings by which a shard was made; empty where nobody wrote it down."""
-    metadata: dict[bytes, bytes] = pq.read_schema(table).metadata or {}
+    metadata: dict[bytes, bytes] = pq.read_schema(files.reading(table)).metadata or {}
     return metadata.get(_MADE_BY, b"").decode()
 
 

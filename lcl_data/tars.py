@@ -12,6 +12,7 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from lcl_data import files
 from schemas.errors import ShardError
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -83,7 +84,7 @@ def members(path: Path, odd: bool = False) -> Iterator[Member]:
     Raises:
         ShardError: the tar is torn, or is none.
     """
-    with path.open("rb") as file:
+    with files.opened(path) as file:
         try:
             yield from (member for member in _members(file) if odd or not member.odd)
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
@@ -93,7 +94,8 @@ def members(path: Path, odd: bool = False) -> Iterator[Member]:
 
 
 def _members(file: BinaryIO) -> Iterator[Member]:
-    end = os.fstat(file.fileno()).st_size
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
     with tarfile.open(fileobj=file, mode="r:") as tar:
         while (info := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined]  # it would remember every one of them

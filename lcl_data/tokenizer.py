@@ -85,7 +85,7 @@ def load(name: str) -> Tokenizer:
     if name == CLIP:
         return _assemble(_clip_json(), clean_like_clip, joint="")
     try:
-        return _assemble(json.loads(Path(name).read_bytes()), _unchanged, joint=" ")
+        return _assemble(json.loads(files.place(name).read_bytes()), _unchanged, joint=" ")
     except FileNotFoundError:
         raise RecipeError(f"tokenizer {name}: no such file; give `{CLIP}` or a tokenizer.json") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -109,7 +109,7 @@ def train(texts: Iterable[str], vocab_size: int, out: Path) -> None:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     tokenizer.train_from_iterator(texts, trainer)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    files.make(out.parent)
     published = _assemble(json.loads(tokenizer.to_str()), _unchanged, joint=" ").published
     files.write(out, published.encode())
 

@@ -141,12 +141,14 @@ def _check_shard(unit: _Unit) -> tuple[list[Problem], Contents]:
     again = f"run `{unit.stage}` again: it makes what is missing or torn anew"
     if not path.is_file():
         return [_problem(path, "is missing", again)], Contents()
-    if path.stat().st_size != shard.nbytes or files.sha256(path) != shard.sha256:
-        return [
-            _problem(path, "its bytes are not those that were written", f"delete it and {again}")
-        ], Contents()
+    other = [_problem(path, "its bytes are not those that were written", f"delete it and {again}")]
+    if path.stat().st_size != shard.nbytes:
+        return other, Contents()
     try:
-        contents = contents_of(path, unit.stage)
+        with files.at_hand(path) as copy:
+            if files.sha256(copy) != shard.sha256:
+                return other, Contents()
+            contents = contents_of(copy, unit.stage)
     except ShardError as error:
         return [_problem(path, str(error), again)], Contents()
     problems = [
@@ -191,7 +193,7 @@ def _check_rejects(stage: _Stage) -> Iterator[Problem]:
     )
     for path in sorted(folder.glob("*.parquet")):
         try:
-            check(pq.read_schema(path).metadata, REJECTS, path)
+            check(pq.read_schema(files.reading(path)).metadata, REJECTS, path)
             written.update(_sums(path))
         except (ShardError, OSError, pa.ArrowInvalid) as error:
             yield _problem(
@@ -211,7 +213,9 @@ def _check_rejects(stage: _Stage) -> Iterator[Problem]:
 
 
 def _sums(path: Path) -> Counter[tuple[str, str]]:
-    table = pq.read_table(path, columns=["kind", "reason", "count"]).group_by(["kind", "reason"])
+    table = pq.read_table(files.reading(path), columns=["kind", "reason", "count"]).group_by(
+        ["kind", "reason"]
+    )
     rows = table.aggregate([("count", "sum")]).to_pylist()
     return Counter({(row["kind"], row["reason"]): row["count_sum"] for row in rows})
 

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, PlainSerializer
+from pydantic import AfterValidator, PlainSerializer, PlainValidator
 
 from lcl_data import files
 
@@ -25,7 +25,12 @@ def _named(path: Path) -> str:
     return f"{path.name} sha256:{files.sha256(path)}"
 
 
-ListFile = Annotated[Path, AfterValidator(_readable), PlainSerializer(_named, str, when_used="json")]
+ListFile = Annotated[
+    Path,
+    PlainValidator(files.placed, json_schema_input_type=Path),
+    AfterValidator(_readable),
+    PlainSerializer(_named, str, when_used="json"),
+]
 
 
 @cache

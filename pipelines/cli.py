@@ -10,6 +10,7 @@ from errno import EDQUOT, ENOSPC
 
 import typer
 
+from lcl_data.files import is_storage_fault
 from pipelines import data_commands, road_commands
 from schemas.errors import CheckpointError, LclError, RecipeError
 
@@ -61,3 +62,8 @@ def main() -> None:
     except (LclError, OSError) as error:
         sys.stderr.write(f"lcl: {explained(error)}\n")
         sys.exit(2 if isinstance(error, RecipeError | CheckpointError) else 1)
+    except Exception as error:
+        if not is_storage_fault(error):
+            raise
+        sys.stderr.write(f"lcl: object storage: {error}; see docs/scale.md for credentials and endpoints\n")
+        sys.exit(1)

@@ -3,7 +3,6 @@
 Everything heavy is imported inside the command that needs it, so that `lcl --help` answers at once.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ from pipelines import options
 
 def ingest(
     format: options.Format,
-    src: Annotated[Path, typer.Argument(help="File or folder of the dump, as it was published.")],
+    src: options.Source,
     out: options.Out,
     workers: options.Workers = 0,
     engine: options.Engine = "local",
@@ -168,7 +167,7 @@ def inspect(
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(help="A stage folder, or a folder of stage folders.")],
+    path: options.Stages,
     workers: options.Workers = 0,
     engine: options.Engine = "local",
     ray_address: options.RayAddress = "",

@@ -1,6 +1,7 @@
 """What is in any of our folders: counts, columns and ledger as tables, or one document in reading order."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import tokenizers
 
+from lcl_data import files
 from lcl_data.draft import REJECTS_FOLDER, has_size
-from lcl_data.shards import Shards
+from lcl_data.shards import open_file, shard_paths
 from lcl_data.stage import DOCUMENTS_FROM
 from lcl_data.verify import Report
 from pipelines import training
@@ -115,7 +118,7 @@ def _details(path: Path, manifest: Manifest, console: Console) -> Json:
 
 
 def _show_tokenizer(path: Path, console: Console) -> Json:
-    size = tokenizers.Tokenizer.from_file(str(path / TOKENIZER)).get_vocab_size()
+    size = tokenizers.Tokenizer.from_str((path / TOKENIZER).read_text("utf-8")).get_vocab_size()
     console.say(f"{path / TOKENIZER}: {size:,} tokens, special ones included")
     return {"vocabulary": size}
 
@@ -128,24 +131,34 @@ def _show_eval(path: Path, console: Console) -> Json:
 
 def _show_documents(path: Path, console: Console) -> Json:
     """Counts of a documents folder; polars reads only the columns it needs, a batch at a time."""
-    frame = pl.scan_parquet(path / "*.parquet")
-    items = frame.select("id", "items").explode("items").unnest("items")
-    image = items.filter(pl.col("image").is_not_null()).unnest("image")
-    facts = [name for name in image.collect_schema().names() if name not in ("id", "text")]
-    known = image.select(pl.len().alias("images"), *(pl.col(name).count() for name in facts)).collect()
-    texts = items.filter(pl.col("text").is_not_null())
-    words = texts.select(pl.len(), pl.col("text").str.count_matches(r"\S+").sum()).collect().row(0)
-    documents = frame.select(pl.len()).collect().item()
-    total = {"documents": documents, "texts": words[0], "words": words[1], "images": known["images"][0]}
+    counted: Counter[str] = Counter()
+    known: Counter[str] = Counter()
+    for file in sorted(path.glob("*.parquet"), key=lambda file: file.name):
+        with files.at_hand(file) as copy:
+            _count_documents(pl.scan_parquet(copy), counted, known)
+    total = {name: counted[name] for name in ("documents", "texts", "words", "images")}
     console.table("contents", ("", "number"), list(total.items()))
-    console.table("image facts", ("column", "known"), [(name, int(known[name][0])) for name in facts])
+    console.table("image facts", ("column", "known"), list(known.items()))
     return total
 
 
+def _count_documents(frame: pl.LazyFrame, counted: Counter[str], known: Counter[str]) -> None:
+    items = frame.select("id", "items").explode("items").unnest("items")
+    image = items.filter(pl.col("image").is_not_null()).unnest("image")
+    facts = [name for name in image.collect_schema().names() if name not in ("id", "text")]
+    images = image.select(pl.len().alias("images"), *(pl.col(name).count() for name in facts)).collect()
+    texts = items.filter(pl.col("text").is_not_null())
+    words = texts.select(pl.len(), pl.col("text").str.count_matches(r"\S+").sum()).collect().row(0)
+    documents = frame.select(pl.len()).collect().item()
+    counted.update(documents=documents, texts=words[0], words=words[1], images=images["images"][0])
+    known.update({name: int(images[name][0]) for name in facts})
+
+
 def _show_store(path: Path, console: Console) -> Json:
-    frame = pl.scan_parquet(store_tables(path))
-    names = frame.collect_schema().names()
-    reason = "reason" if "reason" in names else "error_message"
+    tables = [files.reading(table) for table in store_tables(path)]
+    reason = "reason" if "reason" in pq.read_schema(tables[0]).names else "error_message"
+    columns = ["status", reason, "width", "height"]
+    frame = pl.DataFrame(pa.concat_tables([pq.read_table(table, columns=columns) for table in tables])).lazy()
     rows = frame.group_by("status", reason).len().sort("len", descending=True).collect().rows()
     console.table("image store", ("status", "reason", "urls"), [(s, r or "", n) for s, r, n in rows])
     good = frame.filter(pl.col("status") == SUCCESS)
@@ -159,14 +172,17 @@ def _show_store(path: Path, console: Console) -> Json:
 
 
 def _show_shards(path: Path, console: Console) -> Json:
-    shards = Shards(path)
-    total = {
-        "sequences": len(shards),
-        "tokens": int(shards.lengths.sum()),
-        "images": int(shards.image_counts.sum()),
-        "longest": int(shards.lengths.max(initial=0)),
-        "vocabulary": shards.special_tokens.vocab_size,
-    }
+    total = dict.fromkeys(("sequences", "tokens", "images", "longest", "vocabulary"), 0)
+    for shard in shard_paths(path):
+        with files.at_hand(shard) as copy:
+            file = open_file(copy)
+        lengths = file.lengths()
+        total["sequences"] += file.rows
+        total["tokens"] += int(lengths.sum())
+        total["images"] += int(file.image_counts().sum())
+        total["longest"] = max(total["longest"], int(lengths.max(initial=0)))
+        if file.special_tokens:
+            total["vocabulary"] = file.special_tokens.vocab_size
     console.table("contents", ("", "number"), list(total.items()))
     console.table("columns", ("column", "type"), [(field.name, field.type) for field in SEQUENCES])
     return total

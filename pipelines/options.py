@@ -6,19 +6,32 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lcl_data.files import place
+
 if TYPE_CHECKING:
     from lcl_data import engine as engines
     from pipelines.console import Console
 
-Documents = Annotated[Path, typer.Argument(help="Stage folder with documents (of ingest, filter or dedupe).")]
-Out = Annotated[
-    Path, typer.Argument(help="Folder to fill; new, empty, or of an earlier run of this command.")
+# Every path of the data commands may lie in object storage: `place` makes it, on this machine or there.
+Source = Annotated[
+    Path, typer.Argument(parser=place, help="File or folder of the dump, as it was published.")
 ]
-OutOrNone = Annotated[Path | None, typer.Argument(help="As for other stages; not needed with --report.")]
+Documents = Annotated[
+    Path, typer.Argument(parser=place, help="Stage folder with documents (of ingest, filter or dedupe).")
+]
+Out = Annotated[
+    Path,
+    typer.Argument(parser=place, help="Folder to fill; new, empty, or of an earlier run of this command."),
+]
+OutOrNone = Annotated[
+    Path | None, typer.Argument(parser=place, help="As for other stages; not needed with --report.")
+]
 Scores = Annotated[
     list[Path],
     typer.Option(
         "--scores",
+        parser=place,
+        metavar="PATH",
         help="Table of model scores (Parquet, CSV, JSON Lines), or a folder of them, for the filter score; "
         "repeat. Columns: name, value, and one of key, sha256, url, document_id.",
     ),
@@ -26,7 +39,10 @@ Scores = Annotated[
 Report = Annotated[
     bool, typer.Option("--report", help="Write nothing: show what each filter would drop, and its facts.")
 ]
-Images = Annotated[Path | None, typer.Option("--images", help="Image store: OUT of `lcl download`.")]
+Images = Annotated[
+    Path | None,
+    typer.Option("--images", parser=place, metavar="PATH", help="Image store: OUT of `lcl download`."),
+]
 Workers = Annotated[int, typer.Option("--workers", "-w", help="Processes; 0 means one per core.")]
 Engine = Annotated[
     Literal["local", "ray"],
@@ -43,9 +59,13 @@ Set = Annotated[
         "--set", help="A setting, as name.of.setting=value; repeat. Their names: schemas/json/recipe.json."
     ),
 ]
-Store = Annotated[Path, typer.Argument(help="Image store: OUT of `lcl download`.")]
+Store = Annotated[Path, typer.Argument(parser=place, help="Image store: OUT of `lcl download`.")]
 Retry = Annotated[bool, typer.Option(help="Fetch again only what failed and may yet succeed.")]
-Folder = Annotated[Path, typer.Argument(help="Any folder of ours: a stage's, a run's, a work folder.")]
+Folder = Annotated[
+    Path, typer.Argument(parser=place, help="Any folder of ours: a stage's, a run's, a work folder.")
+]
+Stages = Annotated[Path, typer.Argument(parser=place, help="A stage folder, or a folder of stage folders.")]
+Shards = Annotated[Path, typer.Argument(parser=place, help="Training shards: OUT of `lcl shard`.")]
 Id = Annotated[
     str,
     typer.Option("--id", help="Show what begins so: a document in reading order; of a store, a key or URL."),

@@ -7,8 +7,9 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
+from lcl_data import files
 from lcl_data.draft import REJECTS_FOLDER
-from lcl_data.shards import Sequence, Shards
+from lcl_data.shards import Sequence, SpecialTokens, open_file, shard_paths
 from lcl_data.stage import DOCUMENTS_FROM
 from pipelines.console import Console
 from pipelines.tables import store_tables
@@ -66,10 +67,13 @@ def _show_document(path: Path, id: str, console: Console) -> Json | None:
 
 
 def _documents(path: Path, id: str) -> Iterator[Document]:
-    for file in sorted(path.glob("*.parquet")):
-        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(columns=["id"], batch_size=65536):
+    for file in sorted(path.glob("*.parquet"), key=lambda file: file.name):
+        for batch in pq.ParquetFile(files.reading(file), pre_buffer=False).iter_batches(
+            columns=["id"], batch_size=65536
+        ):
             if any(value.startswith(id) for value in batch.column("id").to_pylist()):
-                rows = pl.scan_parquet(file).filter(pl.col("id").str.starts_with(id)).collect()
+                with files.at_hand(file) as copy:
+                    rows = pl.scan_parquet(copy).filter(pl.col("id").str.starts_with(id)).collect()
                 yield from map(from_row, rows.to_dicts())
 
 
@@ -82,7 +86,8 @@ def _image_line(image: Image) -> str:
 
 def _show_picture(path: Path, id: str, console: Console) -> Json | None:
     named = pl.col("key").cast(pl.String).str.starts_with(id) | pl.col("url").str.starts_with(id)
-    rows = pl.scan_parquet(store_tables(path)).filter(named).head(1).collect().to_dicts()
+    found = (_picture(table, named) for table in store_tables(path))
+    rows = next((rows for rows in found if rows), None)
     if not rows:
         return None
     known = {name: value for name, value in rows[0].items() if value is not None}
@@ -92,15 +97,20 @@ def _show_picture(path: Path, id: str, console: Console) -> Json | None:
     return known
 
 
+def _picture(table: Path, named: pl.Expr) -> list[Json]:
+    with files.at_hand(table) as copy:
+        return pl.scan_parquet(copy).filter(named).head(1).collect().to_dicts()
+
+
 def _show_sequence(path: Path, id: str, console: Console) -> Json | None:
-    shards = Shards(path)
-    row = next((row for row in shards if row.id.startswith(id)), None)
-    if row is None:
+    found = next(_sequences(path, id), None)
+    if found is None:
         return None
+    row, special = found
     console.say(
         f"{row.id}  {row.source}  {row.url or ''}  {len(row.tokens)} tokens, {len(row.images)} images"
     )
-    for line in _reading_order(path, row, shards.special_tokens.image):
+    for line in _reading_order(path, row, special.image):
         console.say(line)
     return {
         "id": row.id,
@@ -113,12 +123,22 @@ def _show_sequence(path: Path, id: str, console: Console) -> Json | None:
     }
 
 
+def _sequences(path: Path, id: str) -> Iterator[tuple[Sequence, SpecialTokens]]:
+    for shard in shard_paths(path):
+        with files.at_hand(shard) as copy:
+            file = open_file(copy)
+        for number in range(file.rows):
+            if (row := file.read(number)).id.startswith(id):
+                assert file.special_tokens  # there is a row
+                yield row, file.special_tokens
+
+
 def _reading_order(path: Path, row: Sequence, image: int) -> Iterator[str]:
     """The text between the pictures, decoded by the tokenizer beside the shards, and a line per picture."""
     from tokenizers import Tokenizer
 
     try:
-        tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+        tokenizer = Tokenizer.from_str((path / "tokenizer.json").read_text("utf-8"))
     except Exception as error:  # tokenizers raises bare exceptions
         raise LclError(f"{path / 'tokenizer.json'}: {error}; run `lcl shard` again") from error
     run: list[int] = []

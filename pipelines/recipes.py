@@ -12,6 +12,7 @@ import yaml
 
 from lcl_data.dedupe import Rule
 from lcl_data.download import Download
+from lcl_data.files import must_be_copied, place
 from lcl_data.filters import Filter
 from lcl_data.ingest import Ingest
 from lcl_data.shard import Shard
@@ -124,12 +125,12 @@ def plan(recipe: Recipe) -> Plan:
         )
     road = Plan(
         name=recipe.name,
-        work=Path(recipe.work or f"runs/{recipe.name}"),
-        src=Path(src),
+        work=place(recipe.work or f"runs/{recipe.name}"),
+        src=place(src),
         ingest=settle(Ingest, ingest, "ingest"),
         download=_section(Download, recipe.download, "download"),
         filters=_members("lcl_data.filters", recipe.filters, Filter),
-        scores=[Path(path) for path in recipe.scores],
+        scores=[place(path) for path in recipe.scores],
         rules=_members("lcl_data.dedupe", recipe.dedupe, Rule),
         tokenizer=recipe.tokenizer,
         shard=_section(Shard, recipe.shard, "shard"),
@@ -145,6 +146,8 @@ def _check(road: Plan) -> None:
     road.ingest.member("ingest.source")
     if road.train is not None and road.shard is None:
         raise RecipeError("train: needs the section shard, which writes what it reads; or --set train=null")
+    if road.train is not None:
+        must_be_copied(road.work)
     images = None if road.download is None else road.work / "images"
     for rule in road.rules or ():
         rule.reading(images)

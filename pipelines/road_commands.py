@@ -9,7 +9,7 @@ from pipelines import options
 
 
 def train(
-    shards: Annotated[Path, typer.Argument(help="Training shards: OUT of `lcl shard`.")],
+    shards: options.Shards,
     out: options.Out,
     preset: Annotated[str, typer.Option(help="nano, tiny, small, base or base32.")] = "nano",
     objective: Annotated[str, typer.Option(help="What is optimised; lcl is the paper's.")] = "lcl",

@@ -43,6 +43,7 @@ def train(
     Returns:
         The run's summary.
     """
+    files.must_be_copied(shards, out)
     _need_torch()
     from lcl_train.loop import train as run
 

@@ -28,7 +28,6 @@ def train_tokenizer(docs: Path, out: Path, settings: TokenizerSection) -> Path:
     path = out / TOKENIZER
     if stage.finished():
         return path
-    out.mkdir(parents=True, exist_ok=True)
     tokenizer.train(_texts(docs), settings.vocab_size, path)
     stage.seal([path])
     return path

@@ -7,6 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
+from tests.storage import Storage, serve_storage
+
 os.environ.update(
     HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1", NO_ALBUMENTATIONS_UPDATE="1"
 )
@@ -23,3 +25,11 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
     yield
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    for library in ("moto", "s3fs", "upath"):
+        pytest.importorskip(library)
+    with serve_storage(tmp_path_factory.mktemp("scratch")) as served:
+        yield served

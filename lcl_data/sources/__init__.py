@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from pydantic import Field
 
+from lcl_data import files
 from lcl_data.stage import Unit
 from schemas.documents import Document
 from schemas.errors import RecipeError, SourceError
@@ -91,8 +92,8 @@ def find(src: Path, endings: tuple[str, ...]) -> list[Path]:
     """
     if not src.exists():
         raise RecipeError(f"{src}: no such file or folder")
-    files = [src] if src.is_file() else sorted(path for path in src.rglob("*") if path.is_file())
-    found = [path for path in files if path.name.endswith(endings) and not path.name.startswith(".")]
+    every = [src] if src.is_file() else files.below(src)
+    found = [path for path in every if path.name.endswith(endings) and not path.name.startswith(".")]
     if not found:
         raise RecipeError(f"{src}: no file that ends in {' or '.join(endings)}")
     return found
@@ -100,7 +101,7 @@ def find(src: Path, endings: tuple[str, ...]) -> list[Path]:
 
 def name_of(path: Path, src: Path) -> str:
     """What a file is called in ids and rejects: its path below `src`."""
-    return path.name if src.is_file() else path.relative_to(src).as_posix()
+    return path.name if path == src else path.relative_to(src).as_posix()
 
 
 def numbered(named: Iterable[tuple[str, Any]], pattern: re.Pattern[str]) -> list[Unit]:

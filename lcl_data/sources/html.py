@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field
 
 from lcl_data.carriers import Carrier, carried_url
+from lcl_data.files import opened
 from lcl_data.links import resolved
 from lcl_data.pages import Extraction, Located, Origin, located_on_the_net, need_libraries, row_of
 from lcl_data.sources import Files, Row, Source, find, name_of
@@ -58,7 +59,7 @@ class Html(Source):
             origin = Origin(
                 "html", document_id("html", name, 0), name, folder.address_of(name), license=self.license
             )
-            with path.open("rb") as file:
+            with opened(path) as file:
                 content = file.read(self.extract.max_nbytes + 1)
             yield row_of(content, origin, self.extract, _Beside(folder, name).locate)
 

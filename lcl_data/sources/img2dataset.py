@@ -12,6 +12,7 @@ from pydantic import Field
 
 from lcl_data.carriers import Carrier, carried_url
 from lcl_data.draft import REJECTS_FOLDER
+from lcl_data.files import inside
 from lcl_data.foreign import outcome
 from lcl_data.pairs import brought
 from lcl_data.rows import Fields, parquet_rows
@@ -115,7 +116,7 @@ def _pictures(table: Path) -> _Pictures:
     if tar.exists():
         return _in_tar(tar)
     if folder.is_dir():
-        paths = [path for path in folder.iterdir() if not path.name.endswith(_BESIDE)]
+        paths = [path for path in inside(folder) if not path.name.endswith(_BESIDE)]
         return _Pictures({path.stem: (path.name, Carrier(str(path.resolve()))) for path in paths})
     raise ShardError(
         f"{table}: neither {tar.name} nor a folder {folder.name} beside it; LCL reads img2dataset's "

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import Field
 
-from lcl_data import slots
+from lcl_data import files, slots
 from lcl_data.carriers import Carrier, carried_url
 from lcl_data.links import absolute
 from lcl_data.rows import Fields, Found, json_fields, parquet_rows
@@ -117,7 +117,7 @@ class _Stack:
         if self.tiff is None:
             return SourceError("no_tiff", "the sample has no TIFF")
         try:
-            with self.path.open("rb") as file:
+            with files.opened(self.path, is_near=True) as file:
                 found = list(islice(frames(Tiff(file, self.tiff.offset, self.tiff.nbytes)), count + 1))
         except ImageError as error:
             return SourceError("broken_tiff", str(error))
@@ -142,7 +142,7 @@ class _Stack:
 
 def _papers(path: Path, name: str, max_json_nbytes: int) -> Iterator[tuple[Found, _Stack]]:
     """Every sample of a tar: its JSON, and where its pictures are."""
-    with path.open("rb") as file:
+    with files.opened(path) as file:
         for key, group in samples(path):
             texts = [member for member in group if member.part == "json"]
             tiffs = [member for member in group if member.part in _TIFFS]

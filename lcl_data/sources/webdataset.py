@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 
 from pydantic import Field
 
-from lcl_data import slots
+from lcl_data import files, slots
 from lcl_data.carriers import Carrier, carried_url
 from lcl_data.links import absolute
 from lcl_data.pairs import brought, is_web
@@ -107,7 +107,7 @@ class Webdataset(Source):
             raise ShardError(
                 f"{path}: packed as a whole, so that no picture has a place in it; unpack it to a plain .tar"
             )
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             for index, (key, members, tear) in enumerate(_until_torn(self._samples(path))):
                 sample = self._sample(path, unit.name, key, members, file)
                 found = self._row(sample, document_id("webdataset", unit.name, index))
