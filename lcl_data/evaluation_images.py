@@ -5,7 +5,7 @@ Every worker hashes the set once and keeps the hashes: 12 bytes for each of thei
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -62,9 +62,15 @@ class Pictures:
         return {entry: _thumbnail(self.folder / self.names[entry]) for entry in sorted(set(entries))}
 
 
-@cache
-def index(folder: Path, distance: int) -> Pictures:
-    """The pictures of a folder, to be looked up within `distance` bits.
+def state(folder: Path) -> str:
+    """Another one once a picture of the folder has changed; no picture is read for it."""
+    facts = [(str(path), path.stat()) for path in _files(folder)]
+    return files.digest([[name, stat.st_mtime_ns, stat.st_size] for name, stat in facts])
+
+
+@lru_cache(maxsize=2)
+def index(folder: Path, distance: int, state: str) -> Pictures:
+    """The pictures of a folder in a `state`, to be looked up within `distance` bits.
 
     Raises:
         RecipeError: a picture cannot be decoded.

@@ -1,6 +1,6 @@
 """Lists of words or hosts that a recipe names as a file: one entry a line, `#` begins a comment."""
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -33,8 +33,13 @@ ListFile = Annotated[
 ]
 
 
-@cache
 def entries(path: Path) -> frozenset[str]:
-    """The entries of a list, in lower case."""
+    """The entries of a list, in lower case; read once in a process, unless the file changes."""
+    state = path.stat()
+    return _entries(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=8)
+def _entries(path: Path, *_: int) -> frozenset[str]:
     bare = (line.partition("#")[0].strip().lower() for line in path.read_text("utf-8").splitlines())
     return frozenset(filter(None, bare))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
 from lcl_data.dedupe import ExactRule, Kind
-from lcl_data.evaluation_images import EvaluationImages, Pictures, index
+from lcl_data.evaluation_images import EvaluationImages, Pictures, index, state
 from lcl_data.frames import Frames
 from lcl_data.hamming import Numbers
 from lcl_data.likeness import likeness, stored_thumbnails
@@ -34,6 +34,7 @@ class DecontaminateImage(ExactRule):
     )
     remove: Literal["image", "document"] = Field("image", description="what is dropped")
     _images: Path | None = PrivateAttr(None)
+    _state: str = PrivateAttr("")  # of the evaluation set: a worker that outlives a change hashes it anew
 
     @property
     def drops(self) -> Kind:
@@ -51,12 +52,12 @@ class DecontaminateImage(ExactRule):
                 "decontaminate_image compares pixels: name the image store (--images), or likeness: 0"
             )
         rule = self.model_copy()
-        rule._images = images
+        rule._images, rule._state = images, state(self.against)
         return rule
 
     def keys(self, frames: Frames) -> pl.DataFrame:
         """A row per image, or document, that meets the set, with the picture of it that is most alike."""
-        held = index(self.against, self.distance)
+        held = index(self.against, self.distance, self._state)
         known = frames.images.filter(pl.col("phash").is_not_null()).select("document", "item", "key", "phash")
         rows, entries = held.index.find(known["phash"].to_numpy())
         met = known[rows].with_columns(

@@ -8,8 +8,12 @@ from pydantic import Field
 from lcl_data.dedupe import ExactRule, hashed, keep_one
 from lcl_data.frames import Frames
 
-_STAMP = r"(?:^|\D)(\d{14})(?:\D|$)"  # as in the names of Common Crawl's files
-_ISO = r"^\s*(\d{4})-?(\d{2})-?(\d{2})(?:[T ]?(\d{2}):?(\d{2}):?(\d{2}))?"
+# [0-9]: the \d of Rust takes the digits of any script, which are no number to polars.
+_STAMP = r"(?:^|[^0-9])([0-9]{14})(?:[^0-9]|$)"  # as in the names of Common Crawl's files
+_ISO = (
+    r"^\s*([0-9]{4})-?(0[1-9]|1[0-2])-?(0[1-9]|[12][0-9]|3[01])"
+    r"(?:[T ]?([0-9]{2}):?([0-9]{2}):?([0-9]{2}))?(?:[^0-9]|$)"  # seconds since 1970 are no date
+)
 
 
 class SameUrl(ExactRule):

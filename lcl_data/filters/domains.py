@@ -1,6 +1,6 @@
 """Cut documents or pictures by the site they come from."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal, Self
 
 import polars as pl
@@ -59,11 +59,20 @@ def _is_listed(listed: tuple[str, ...], file: ListFile | None) -> pl.Expr:
 
 
 def _look_up(listed: tuple[str, ...], file: ListFile | None, addresses: pl.Series) -> pl.Series:
-    known = {_bare(entry) for entry in listed} | (
-        {_bare(entry) for entry in entries(file)} if file else set()
-    )
-    found = [None if address is None else not known.isdisjoint(_covers(address)) for address in addresses]
+    known = _bared(frozenset(listed)), _bared(entries(file) if file else frozenset())
+    found = [None if address is None else _stands(known, address) for address in addresses]
     return pl.Series(addresses.name, found, dtype=pl.Boolean)
+
+
+@lru_cache(maxsize=8)
+def _bared(listed: frozenset[str]) -> frozenset[str]:
+    """The entries as addresses are written; kept, because a list has millions and a batch a thousand rows."""
+    return frozenset(map(_bare, listed))
+
+
+def _stands(known: tuple[frozenset[str], ...], address: str) -> bool:
+    covers = _covers(address)
+    return not all(each.isdisjoint(covers) for each in known)
 
 
 def _bare(entry: str) -> str:

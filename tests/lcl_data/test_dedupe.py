@@ -1,5 +1,6 @@
 """Dedupe rules and their stage: which copies go, what stays, and that no order or accident changes it."""
 
+import json
 import random
 import subprocess
 import sys
@@ -79,6 +80,16 @@ def test_same_url_keeps_the_latest_crawl(tmp_path, order):
     assert [each.meta for each in first] == [META[min(4, 5, key=order.index)]]
     by_order = kept(tmp_path / "plain", corpus, SameUrl(dates=()))[0]
     assert [each.meta for each in by_order] == [META[order[-1]]]
+
+
+@pytest.mark.parametrize("date", ["٢٠٢٠-٠١-٠١", "٢٠٢٠٠١٠١١٢٣٠٤٥", "1577836800", "2020-13-01", 1577836800])
+def test_same_url_takes_for_a_date_only_what_is_one(tmp_path, date):
+    dates = ["1999-12-31", date]
+    corpus = [
+        [replace(document(n, f"{n}", url="http://p"), meta=json.dumps({"date": each}, ensure_ascii=False))]
+        for n, each in enumerate(dates)
+    ]
+    assert [each.id for each in kept(tmp_path, corpus, SameUrl())[0]] == [document(0).id]
 
 
 @pytest.mark.parametrize(("scope", "left"), [("document", [2, 2]), ("corpus", [2, 1])])

@@ -1,5 +1,7 @@
 """Each filter: what it rejects, under which reason, and what it says where the fact was never measured."""
 
+import math
+
 import polars as pl
 import pytest
 
@@ -63,7 +65,11 @@ def test_url_words_match_words_and_not_parts_of_them():
 
 
 def test_similarity_keeps_the_threshold_itself():
-    assert reasons(Similarity(), similarity=[0.24, 0.2399, None]) == [None, "too_low", "unmeasured"]
+    assert reasons(Similarity(), similarity=[0.24, 0.2399]) == [None, "too_low"]
+
+
+def test_a_similarity_that_is_no_number_is_not_kept_as_one():
+    assert reasons(Similarity(), similarity=[None, math.nan, 0.3]) == ["unmeasured", "unmeasured", None]
 
 
 def test_image_count():

@@ -377,6 +377,15 @@ def test_domains_stand_for_their_subdomains(tmp_path):
     assert reasons(rule, url=url[:5]) == [None, "denied", "not_allowed", None, None]
 
 
+def test_a_list_that_changes_between_two_runs_of_one_process_is_read_anew(tmp_path):
+    listed = tmp_path / "hosts"
+    listed.write_text("example.org")
+    rule, url = Domains(deny_file=listed), ["https://example.org/", "https://other.net/a"]
+    assert reasons(rule, url=url) == ["denied", None]
+    listed.write_text("other.net # and no more")
+    assert reasons(rule, url=url) == [None, "denied"]
+
+
 def test_domains_of_pictures(tmp_path):
     doc = document(0, "words", Image("https://cdn.stock.com/1.jpg"), Image("https://h.org/2.jpg"))
     docs = write_documents(tmp_path / "in", [[doc]])
