@@ -23,6 +23,7 @@ from lcl_data.engine import Engine, Progress
 from lcl_data.fetch import Fetch, Fetched, fetch_all, is_transient
 from lcl_data.foreign import refuse
 from lcl_data.frames import sound_units
+from lcl_data.garbage import collected_rarely
 from lcl_data.pictures import Picture, Prepared, Refusal
 from lcl_data.previous import Previous
 from lcl_data.spool import Spool
@@ -110,7 +111,8 @@ def download(
             shards = shard_units(urls, documents, settings.images_per_shard)
             known = _previous(stage, shards, urls, settings.images_per_shard, engine)
             work = _Filling(stage, urls, settings, documents, known, retry_failed, engine.progress)
-            asyncio.run(work.run(shards, pool))
+            with collected_rarely():
+                asyncio.run(work.run(shards, pool))
     why = "not as its manifest says; run the stage that wrote it again, then this one"
     manifest = stage.finish(shards, {unit.name: why for unit in found if not unit.payload})
     previous.remove(out)

@@ -1,9 +1,7 @@
 """The stage `ingest`: upstream files to document shards, one for one, every row accounted for."""
 
-import gc
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +13,7 @@ from lcl_data import files
 from lcl_data.archives import Packed
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
+from lcl_data.garbage import collected_rarely
 from lcl_data.rows import Part
 from lcl_data.sources import Files, Row, Source
 from lcl_data.stage import Stage, Unit, settings_of
@@ -26,7 +25,6 @@ from schemas.recipe import Section, Settings
 
 _GROUP_NBYTES = 32 << 20  # upstream bytes held before they are written
 _MAX_REJECTS = 10_000  # rows of one shard's rejects table that name their place; the rest are only counted
-_COLLECT_AFTER = 200_000  # objects made and not freed, between two collections of cycles
 _DETAIL_CHARS = 200
 
 
@@ -98,23 +96,10 @@ def _paths(unit: Unit) -> tuple[Path, ...]:
 def _shard(source: Source, unit: Unit, draft: Draft) -> None:
     """Write one shard."""
     rejects = _Rejects(draft, unit.name)
-    with _rare_collection(), DocumentWriter(draft) as writer:
+    with collected_rarely(), DocumentWriter(draft) as writer:
         for documents, images in _groups(source, unit, draft, rejects):
             writer.write(to_table(documents), images)
     rejects.close()
-
-
-@contextmanager
-def _rare_collection() -> Iterator[None]:
-    """Documents hold no cycles, and looking for some among so many objects takes a fifth of the time; a few
-    come with rejected rows, so that it is not switched off.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(_COLLECT_AFTER, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _groups(
