@@ -167,9 +167,7 @@ def _rows(docs: Path, documents: list[Unit]) -> int:
 def _previous(stage: Stage, shards: list[Unit], urls: Urls, size: int, engine: Engine) -> Previous:
     """What shards of another list, set aside now or by a run that was killed, know of this one."""
     previous.set_aside(stage.out, _made_by(stage), [stage.proof_of(unit) is not None for unit in shards])
-    return previous.previous(
-        stage.out, exchange.scratch(stage.out, "previous", urls.digest), urls, size, engine
-    )
+    return previous.previous(stage.out, _made_by(stage), urls, size, engine)
 
 
 def _draft(stage: Stage, unit: Unit, documents: int) -> Draft:
@@ -203,19 +201,25 @@ class _Filling:
         self._places: dict[int, _Place] = {}  # of the URLs under way, by their number in this run
         self._finished: asyncio.Queue[Spool] = asyncio.Queue()
         self._waiting = 0  # URLs without an outcome
+        self._open: set[Spool] = set()  # shards in hand
 
     async def run(self, shards: list[Unit], pool: Decoders) -> None:
         """Fetch, decode, write; returns when every shard is published."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         todo = [unit for unit in shards if self._is_wanted(unit)]
         self._waiting = sum(map(self._urls_in, todo))
-        await asyncio.gather(self._gather(todo, pool), self._write(len(todo)))
+        try:
+            await asyncio.gather(self._gather(todo, pool), self._write(len(todo)))
+        finally:  # of an error: what waits on a full disk must not fill it further
+            for spool in self._open:
+                spool.discard()
 
     async def _write(self, count: int) -> None:
         """Publish shards as they are complete, while others are fetched."""
         for _ in range(count):
             spool = await self._finished.get()
             await asyncio.to_thread(spool.write)
+            self._open.remove(spool)
 
     def _urls_in(self, unit: Unit) -> int:
         size = self._settings.images_per_shard
@@ -248,6 +252,7 @@ class _Filling:
         urls = self._urls.rows(unit.number * size, size)
         draft = _draft(self._stage, unit, self._documents)
         spool = Spool(draft, urls, self._settings.key_digits, _made_by(self._stage))
+        self._open.add(spool)
         for index, row, content in self._outcomes(unit, len(urls)):
             if not is_transient(row["reason"]):
                 spool.keep(index, row, content)

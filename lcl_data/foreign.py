@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from lcl_data import files, store
-from lcl_data.draft import Draft, proof_of
+from lcl_data.draft import Draft, proof_of, proof_path
 from lcl_data.engine import Engine
 from lcl_data.pictures import Picture, Refusal, stored_phash
 from lcl_data.spool import count
 from lcl_data.stage import Stage, Unit
 from lcl_data.store import Row
-from schemas.errors import RecipeError
+from schemas.errors import RecipeError, ShardError
 from schemas.images import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, IMAGES, SUCCESS
 from schemas.manifest import Input, Ledger, Manifest
 
@@ -56,7 +56,11 @@ def refuse(out: Path) -> None:
         RecipeError: naming one of them.
     """
     for table in store.table_paths(out) if out.is_dir() else ():
-        if store.is_foreign(table):
+        try:
+            is_foreign = store.is_foreign(table)
+        except ShardError:  # torn; with a proof beside it ours, and to be made again
+            is_foreign = not proof_path(out, int(table.stem)).exists()
+        if is_foreign:
             raise RecipeError(f"{table}: made by img2dataset; name another folder, or filter with this one")
 
 

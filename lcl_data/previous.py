@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lcl_data import exchange, files, store
@@ -70,7 +71,7 @@ def set_aside(out: Path, made_by: str, is_current: Sequence[bool]) -> None:
         is_current: for each shard of the list to be: whether it is finished and stays.
     """
     old = [path for path in store.table_paths(out) if not _is_current(path, is_current)]
-    usable = [path for path in old if store.made_by(path) == made_by and path.with_suffix(".tar").exists()]
+    usable = [path for path in _made(old, made_by) if path.with_suffix(".tar").exists()]
     if not usable:
         return
     folder = out / FOLDER / f"{len(_folders(out)):05d}"
@@ -80,20 +81,26 @@ def set_aside(out: Path, made_by: str, is_current: Sequence[bool]) -> None:
         path.rename(folder / path.name)
 
 
-def previous(out: Path, scratch: Path, urls: Urls, size: int, engine: Engine) -> Previous:
-    """Find what the shards set aside know of the URLs of a list.
+def previous(out: Path, made_by: str, urls: Urls, size: int, engine: Engine) -> Previous:
+    """Find what the shards set aside, now or by a run that was killed, know of the URLs of a list.
 
     Args:
         out: the store.
-        scratch: folder of the exchange.
+        made_by: the digest of the settings.
         urls: the list to be.
         size: URLs per shard.
         engine: where it runs.
     """
     folders = _folders(out)
-    tables = [(number, path) for number, folder in enumerate(folders) for path in store.table_paths(folder)]
+    tables = [
+        (number, path)
+        for number, folder in enumerate(folders)
+        for path in _made(store.table_paths(folder), made_by)
+    ]
     if not tables:
         return Previous()
+    names = [path.relative_to(out).as_posix() for _, path in tables]
+    scratch = exchange.scratch(out, FOLDER, files.digest([urls.digest, made_by, names]))
     starts = range(0, urls.count, size)
     units = [Unit(n, f"shard {n}", (urls, start, size)) for n, start in enumerate(starts)]
     units += [Unit(n, str(path), (folder, path)) for n, (folder, path) in enumerate(tables, len(units))]
@@ -109,6 +116,16 @@ def remove(out: Path) -> None:
     files.remove(out / FOLDER)
 
 
+def _made(tables: list[Path], made_by: str) -> list[Path]:
+    """The tables that these settings made; a torn one is nobody's."""
+    found = []
+    for path in tables:
+        with suppress(OSError, pa.ArrowInvalid):
+            if store.made_by(path) == made_by:
+                found.append(path)
+    return found
+
+
 def _folders(out: Path) -> list[Path]:
     return sorted((out / FOLDER).glob("[0-9]*"))
 
@@ -119,11 +136,16 @@ def _is_current(table: Path, is_current: Sequence[bool]) -> bool:
 
 
 def _keys(shards: int, unit: Unit) -> pl.DataFrame:
-    """Rows (key, check, document, folder, table, row): of the list the place, of a table what it holds."""
+    """Rows (key, check, document, folder, table, row): of the list the place, of a table what it holds.
+
+    A picture that a source carries is not asked for: its URL is a name in a file of this machine, and what
+    bears that name may be another picture by now.
+    """
     if unit.number < shards:
         urls, start, size = unit.payload
-        names = [row.url for row in urls.rows(start, size)]
-        place = pl.int_range(len(names), dtype=pl.UInt64, eager=True) + (unit.number << 32)
+        listed = [(n, row.url) for n, row in enumerate(urls.rows(start, size)) if row.carrier is None]
+        names = [url for _, url in listed]
+        place = pl.Series([n for n, _ in listed], dtype=pl.UInt64) + (unit.number << 32)
         nothing = [pl.lit(None, pl.Int32).alias(name) for name in ("folder", "table", "row")]
         return _hashed(names).select(*_KEY, place.alias("document"), *nothing)
     folder, path = unit.payload

@@ -1,6 +1,5 @@
 """`lcl download` as a whole, against a real server: ledger, resumption, retries, and equal bytes."""
 
-import io
 import json
 import os
 import signal
@@ -9,61 +8,25 @@ import sys
 import tarfile
 import time
 from collections import Counter
-from pathlib import Path
 
-import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image as Pixels
 
 from lcl_data.download import Download, download
 from lcl_data.engine import Engine
-from lcl_data.fetch import Fetch
 from lcl_data.store import facts, read_pictures
-from schemas.documents import Image
 from schemas.errors import RecipeError
 from schemas.manifest import read_manifest
 from tests.lcl_data.corpus import document, rejects, write_documents
-from tests.lcl_data.loopback import Answer, Loopback, running
-
-SETTINGS = Download(
-    fetch=Fetch(allow_private=True, backoff_s=0.01, timeout_s=5, retries=1), images_per_shard=10
-)
+from tests.lcl_data.loopback import Answer, running
+from tests.lcl_data.stores import SETTINGS, contents, picture, rows, serve_pictures, write_docs
 
 
 @pytest.fixture
 def server():
     with running() as loopback:
         yield loopback
-
-
-def picture(seed: int, side: int = 40, form: str = "JPEG") -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Pixels.fromarray(pixels).resize((side, side)).save(file, form)
-    return file.getvalue()
-
-
-def write_docs(folder: Path, urls: list[str], per_document: int = 3) -> Path:
-    parts = [urls[start : start + per_document] for start in range(0, len(urls), per_document)]
-    documents = [document(row, "text", *map(Image, part)) for row, part in enumerate(parts)]
-    half = len(documents) // 2
-    return write_documents(folder, [documents[:half], documents[half:]])
-
-
-def rows(store: Path) -> dict[str, dict]:
-    return {row["url"]: row for path in facts(store) for row in pq.read_table(path).to_pylist()}
-
-
-def contents(store: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()
-    }
-
-
-def serve_pictures(server: Loopback, count: int, **answer: float) -> list[str]:
-    return [server.serve(f"/{n}.jpg", Answer(picture(n), **answer)) for n in range(count)]
 
 
 def test_every_distinct_url_is_fetched_once_and_counted_as_often_as_it_is_used(server, tmp_path):
@@ -216,51 +179,6 @@ def test_retry_failed_fetches_only_what_may_have_passed(server, tmp_path):
     server.serve("/flaky.jpg", Answer(picture(77)))
     download(docs, tmp_path / "fresh", SETTINGS, Engine(1))
     assert contents(tmp_path / "fresh") == contents(store)
-
-
-def test_a_changed_list_of_urls_costs_only_what_is_added(server, tmp_path):
-    urls = serve_pictures(server, 45)
-    gone, store = server.url("/gone.jpg"), tmp_path / "store"
-    download(write_docs(tmp_path / "first", [*urls[:30], gone]), store, SETTINGS, Engine(1))
-    before = Counter(server.counts)
-    docs = write_docs(tmp_path / "second", [*urls[10:], gone])
-    manifest = download(docs, store, SETTINGS, Engine(1))
-    assert server.counts - before == {f"/{n}.jpg": 1 for n in range(30, 45)}
-    assert (manifest.ledger.images.kept, manifest.ledger.images.rejected) == (35, {"http_404": 1})
-    download(docs, tmp_path / "fresh", SETTINGS, Engine(2))
-    assert contents(store) == contents(tmp_path / "fresh")
-
-
-def test_documents_that_change_and_point_at_the_same_pictures_cost_nothing(server, tmp_path):
-    urls = serve_pictures(server, 30)
-    first = download(write_docs(tmp_path / "first", urls), tmp_path / "store", SETTINGS, Engine(1))
-    before = Counter(server.counts)
-    docs = write_docs(tmp_path / "second", urls, per_document=5)
-    second = download(docs, tmp_path / "store", SETTINGS, Engine(1))
-    assert server.counts == before and second.shards == first.shards
-    assert second.ledger.documents.kept == 6 and second.inputs != first.inputs
-
-
-def test_other_pixels_are_not_taken_over(server, tmp_path):
-    docs = write_docs(tmp_path / "docs", serve_pictures(server, 12))
-    download(docs, tmp_path / "store", SETTINGS, Engine(1))
-    small = SETTINGS.model_copy(update={"picture": SETTINGS.picture.model_copy(update={"short_side": 20})})
-    download(docs, tmp_path / "store", small, Engine(1))
-    assert set(server.counts.values()) == {2}
-    assert {row["width"] for row in rows(tmp_path / "store").values()} == {20}
-
-
-def test_a_shard_killed_between_table_and_tar_is_not_taken_at_its_word(server, tmp_path):
-    urls = serve_pictures(server, 24)
-    store = tmp_path / "store"
-    download(write_docs(tmp_path / "first", urls), store, SETTINGS, Engine(1))
-    (store / "manifest.json").unlink()
-    for name in ("00000", "00001"):  # the tar of a neighbour, as long as another list's would be
-        (store / f"{name}.tar").write_bytes((store / "00002.tar").read_bytes())
-    docs = write_docs(tmp_path / "second", urls[1:])
-    download(docs, store, SETTINGS, Engine(1))
-    download(docs, tmp_path / "fresh", SETTINGS, Engine(1))
-    assert contents(store) == contents(tmp_path / "fresh")
 
 
 def test_a_torn_document_shard_fails_alone_and_costs_nothing_twice_once_it_is_mended(server, tmp_path):
