@@ -7,6 +7,7 @@ or moved, and there the functions below stand between. Local work imports nothin
 """
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from schemas.errors import RecipeError
 TEMPORARY = ".tmp-"
 SCRATCH = "LCL_SCRATCH"  # environment: folder for what cannot lie in object storage while it is made
 _REMOTE = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_DOUBLED = re.compile(r"(?<!:)//+")  # no folder on a disk has an empty name
 _STORES = ("s3", "gs", "hf")
 _CLIENTS = ("botocore", "aiobotocore", "gcsfs", "google", "huggingface_hub", "aiohttp")
 _BLOCK = 1 << 20
@@ -53,7 +55,7 @@ def place(text: str | Path) -> Path:
         from upath import UPath
 
         # Other processes write into the same folders, so that a remembered listing would lie.
-        path = UPath(text.rstrip("/"), use_listings_cache=False)
+        path = UPath(_DOUBLED.sub("/", text).rstrip("/"), use_listings_cache=False)
         _ = path.fs
     except ImportError as error:
         raise RecipeError(f"{text}: {error}; pip install 'lcl[cloud]'") from error
@@ -213,7 +215,7 @@ def opened(path: Path, is_near: bool = False, buffering: int = -1) -> BinaryIO:
         blocks = {"maxblocks": _OBJECT_BLOCKS}
         kind = {"cache_type": "blockcache", "cache_options": blocks}
         found = system.open(name, "rb", block_size=_OBJECT_BLOCK, **kind)
-    return cast(BinaryIO, found)
+    return io.BufferedReader(found)  # it cannot read a line up to a length
 
 
 def reading(path: Path) -> Any:

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field
 
 from lcl_data.carriers import Carrier, carried_url
-from lcl_data.files import opened
+from lcl_data.files import is_remote, opened
 from lcl_data.links import resolved
 from lcl_data.pages import Extraction, Located, Origin, located_on_the_net, need_libraries, row_of
 from lcl_data.sources import Files, Row, Source, find, name_of
@@ -85,6 +85,8 @@ class _Folder:
             path = unquote(text)
             if not path or len(path) > _MAX_ADDRESS or "\0" in path:
                 continue
+            if is_remote(self.root) and ":/" in path:  # might be read as the address of another store
+                continue
             start = self.root if path.startswith("/") else (self.root / page).parent
             found = self._within(start / path.lstrip("/"))
             if found:
@@ -94,12 +96,11 @@ class _Folder:
     def _within(self, path: Path) -> str | None:
         try:
             real = path.resolve()
-            is_file = real.is_file()
+            if not real.is_relative_to(self.root):
+                raise SourceError("outside_folder", str(path))
+            return real.relative_to(self.root).as_posix() if real.is_file() else None
         except (OSError, RuntimeError):  # too long a name, a loop of links
             return None
-        if not real.is_relative_to(self.root):
-            raise SourceError("outside_folder", str(path))
-        return real.relative_to(self.root).as_posix() if is_file else None
 
 
 class _Beside:

@@ -83,6 +83,7 @@ def test_storage_answers_as_a_disk_does(bucket: Path, disk: Path) -> None:
     assert names(bucket) == names(disk)
     near, far = (folder / "a" / "2.bin" for folder in (disk, bucket))
     assert files.sha256(near) == files.sha256(far) and files.fingerprint(near) == files.fingerprint(far)
+    assert files.place(f"{bucket}//a/") == files.place(f"{bucket}/a")
     assert pickle.loads(pickle.dumps(far)) == far and files.place(str(far)) == far
     with files.at_hand(far) as copy:
         assert copy.read_bytes() == CONTENT and copy.suffix == ".bin"
