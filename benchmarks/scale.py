@@ -35,7 +35,7 @@ from lcl_data.stage import Stage, Unit, document_units
 from schemas.documents import Document, Image, Text, document_id, to_table
 from schemas.images import IMAGES, SUCCESS
 
-SEED, WORKERS, PER_SHARD, PER_STORE_SHARD = 0, 2, 10_000, 10_000
+SEED, WORKERS, PER_STORE_SHARD = 0, 2, 10_000
 RULES = [
     "exact_document",
     "same_url",
@@ -93,16 +93,22 @@ def document(number: int, corpus: int) -> Document:
 
 def write_documents(corpus: int, unit: Unit, draft) -> None:
     with DocumentWriter(draft) as writer:
-        for start in range(unit.payload, min(unit.payload + PER_SHARD, corpus), 1000):
-            documents = [document(number, corpus) for number in range(start, min(start + 1000, corpus))]
+        for start in range(unit.payload, min(unit.payload + per_shard(corpus), corpus), 1000):
+            end = min(start + 1000, unit.payload + per_shard(corpus), corpus)
+            documents = [document(number, corpus) for number in range(start, end)]
             images = 3 * len(documents)
             draft.count("documents").read += len(documents)
             draft.count("images").read += images
             writer.write(to_table(documents), images)
 
 
+def per_shard(corpus: int) -> int:
+    """Documents of a shard: also the smallest corpus has several, so that all sizes use as many processes."""
+    return max(1000, min(10_000, corpus // 4))
+
+
 def make_documents(folder: Path, corpus: int) -> Path:
-    starts = range(0, corpus, PER_SHARD)
+    starts = range(0, corpus, per_shard(corpus))
     units = [Unit(number, f"{number}", start) for number, start in enumerate(starts)]
     Stage("ingest", folder, {"corpus": corpus}, ()).run(
         partial(write_documents, corpus), units, Engine(WORKERS)
