@@ -189,6 +189,7 @@ def _sha256(content: bytes) -> str:
 
 def _write_companions(docs: Path, out: Path, manifest: Manifest, name: str, tokenizer: Tokenizer) -> None:
     """Write what stands beside the shards; each follows from the manifest, so that a rerun mends them."""
+    files.sweep(out)  # of a run that was killed between the manifest and the last of these
     ours = {shard.name for shard in manifest.shards}
     for path in out.glob(f"*{INDEX_SUFFIX}"):
         if path.name not in ours:
