@@ -1,12 +1,12 @@
 """An exchange answers a question about the whole corpus: *keys* writes narrow rows partitioned by bucket,
 *reduce* runs a query on one bucket at a time.
 
-Memory is that of the largest bucket (and of one group's keys) whatever the corpus. Everything lies on disk
+Memory is that of the largest bucket (and of one unit's keys) whatever the corpus. Everything lies on disk
 between the halves, so a killed run resumes at the group of units or at the bucket.
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ _BUCKET_ROWS = 2_000_000
 # shards do not become 10,000 x buckets small files.
 _GROUP_UNITS = 16
 _GROUPS_WANTED = 64
+_PART_BYTES = 128 << 20  # of a group's rows that are held before they are written
 _KEYS, _ANSWERS, _EMPTY = "keys", "answers", "empty.parquet"
 
 
@@ -141,18 +142,38 @@ def _drain(engine: Engine, name: str, function: Callable[[Any], None], units: Se
 
 
 def _write_keys(folder: Path, keys: Keys, buckets: int, group: _Group) -> None:
-    """Write a group's rows, a file per bucket; the folder's name is the proof that all are there."""
+    """Write a group's rows; the folder's name is the proof that all are there."""
     final = _group_folder(folder, group.number)
     if not final.parent.is_dir():
         raise RecipeError(
             f"{folder}: not seen by {gethostname()}; keep it where every node sees it: {files.SCRATCH}=FOLDER"
         )
+    if final.exists():  # a cluster tries a task again whose worker died after its last act
+        return
     draft = files.temporary(final)
-    draft.mkdir()
-    rows = pl.concat([keys(unit) for unit in group.units])
-    rows.head(0).write_parquet(draft / _EMPTY)
+    for number, rows in enumerate(_parts(keys(unit) for unit in group.units)):
+        _write_part(draft / f"{number:05d}", rows, buckets)
+    draft.rename(final)
+
+
+def _parts(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The rows of a group, one part where they are narrow: facts to be compared may be kilobytes each."""
+    held: list[pl.DataFrame] = []
+    for rows in frames:
+        held.append(rows)
+        if sum(each.estimated_size() for each in held) >= _PART_BYTES:
+            yield pl.concat(held)
+            held = []
+    if held:
+        yield pl.concat(held)
+
+
+def _write_part(folder: Path, rows: pl.DataFrame, buckets: int) -> None:
+    """Write rows, a file per bucket."""
+    folder.mkdir(parents=True)
+    rows.head(0).write_parquet(folder / _EMPTY)
     partition = pl.PartitionBy(
-        draft,
+        folder,
         key="__bucket",
         include_key=False,
         file_path_provider=_bucket_name,
@@ -161,7 +182,6 @@ def _write_keys(folder: Path, keys: Keys, buckets: int, group: _Group) -> None:
     rows.lazy().with_columns((pl.col("key") % buckets).alias("__bucket")).sink_parquet(
         partition, compression="lz4", maintain_order=True, sync_on_close="data"
     )
-    draft.rename(final)
 
 
 def _bucket_name(file: Any) -> str:
@@ -169,9 +189,9 @@ def _bucket_name(file: Any) -> str:
 
 
 def _write_answer(folder: Path, reduce: Reduce, groups: int, bucket: int) -> None:
-    folders = [_group_folder(folder, number) for number in range(groups)]
-    present = [path for each in folders if (path := each / f"{bucket:05d}.parquet").exists()]
-    rows = pl.concat([pl.read_parquet(path) for path in (folders[0] / _EMPTY, *present)])
+    parts = [part for number in range(groups) for part in sorted(_group_folder(folder, number).iterdir())]
+    present = [path for part in parts if (path := part / f"{bucket:05d}.parquet").exists()]
+    rows = pl.concat([pl.read_parquet(path) for path in (parts[0] / _EMPTY, *present)])
     answer = reduce(rows)
     path = folder / _ANSWERS / f"{bucket:05d}.parquet"
     answer.sort(answer.columns).write_parquet(

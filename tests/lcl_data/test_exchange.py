@@ -38,6 +38,16 @@ def test_the_answer_is_that_of_one_query_over_everything(tmp_path, buckets):
     assert all(pl.read_parquet(path)["word"].is_sorted() for path in paths)
 
 
+def test_bytes_do_not_depend_on_the_parts_in_which_keys_are_written(tmp_path, monkeypatch):
+    units = UNITS + UNITS[::-1]  # more than 128: groups of several units
+    whole = exchange(tmp_path / "whole", units, words_of, count, 3, Engine())
+    assert {len(list(group.iterdir())) for group in (tmp_path / "whole/keys").iterdir()} == {1}
+    monkeypatch.setattr("lcl_data.exchange._PART_BYTES", 1)
+    parts = exchange(tmp_path / "parts", units, words_of, count, 3, Engine())
+    assert max(len(list(group.iterdir())) for group in (tmp_path / "parts/keys").iterdir()) > 1
+    assert [path.read_bytes() for path in whole] == [path.read_bytes() for path in parts]
+
+
 def test_bytes_do_not_depend_on_workers(tmp_path):
     one = exchange(tmp_path / "one", UNITS[:30], words_of, count, 3, Engine(1))
     two = exchange(tmp_path / "two", UNITS[:30], words_of, count, 3, Engine(2))
@@ -48,7 +58,7 @@ def test_a_stopped_run_resumes_where_it_was(tmp_path):
     folder = scratch(tmp_path, "words", "0123456789abcdef0")
     with pytest.raises(ShardError):
         exchange(folder, [*UNITS[:64], Unit(200, "torn", None)], words_of, count, 3, Engine())
-    made = {path: path.stat().st_mtime_ns for path in (folder / "keys").glob("*/*.parquet")}
+    made = {path: path.stat().st_mtime_ns for path in (folder / "keys").glob("*/*/*.parquet")}
     mended = [*UNITS[:64], Unit(200, "mended", "a b c")]
     paths = exchange(folder, mended, words_of, count, 3, Engine())
     assert made
