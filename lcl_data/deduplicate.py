@@ -18,7 +18,7 @@ from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of, buckets_for
 from lcl_data.frames import Frames, read_frames, sound_units
 from lcl_data.neighbours import Question, keys_of, neighbours
-from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, input_of, settings_of, texts_in
+from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, code_of, input_of, settings_of, texts_in
 from schemas.decisions import DECISIONS
 from schemas.manifest import Count, Manifest, read_manifest
 from schemas.members import key
@@ -71,7 +71,7 @@ def stage_of(docs: Path, out: Path, rules: Sequence[Rule], images: Path | None =
     """The stage as `deduplicate` is about to fill it."""
     settings = {"rules": [{key(rule): settings_of(rule)} for rule in rules]}
     stores = [input_of("images", images, IMAGES_FROM)] if images else []
-    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *stores, *sound_units(docs)[1])
+    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *stores, *code_of(rules), *sound_units(docs)[1])
     return Stage("dedupe", out, settings, inputs)
 
 

@@ -1,6 +1,5 @@
 """The stage `filter`: attach what the image store knows, then let filters cut, in the order of the recipe."""
 
-import inspect
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lcl_data import exchange, files
+from lcl_data import exchange
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
 from lcl_data.evidence import Evidence, Sources
@@ -16,9 +15,9 @@ from lcl_data.filters import Cleaner, Filter
 from lcl_data.foreign import accept
 from lcl_data.frames import Frames, read_frames, sound_units
 from lcl_data.scores import open_scores
-from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, input_of, settings_of
+from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, code_of, input_of, settings_of
 from lcl_data.views import check, judged, pixels_of, view_of
-from schemas.manifest import Input, Manifest
+from schemas.manifest import Manifest
 from schemas.members import key
 
 
@@ -69,15 +68,9 @@ def stage_of(
     """The stage as `filter_documents` is about to fill it, with the evidence of `sources_of`."""
     stores = [input_of("images", images, IMAGES_FROM)] if images else []
     documents = input_of("documents", docs, DOCUMENTS_FROM)
-    inputs = (documents, *stores, *sources.scores.inputs, *_foreign_code(filters), *sound_units(docs)[1])
+    inputs = (documents, *stores, *sources.scores.inputs, *code_of(filters), *sound_units(docs)[1])
     settings = {"filters": [{key(each): settings_of(each)} for each in filters]}
     return Stage("filter", out, settings, inputs)
-
-
-def _foreign_code(filters: Sequence[Filter]) -> list[Input]:
-    """The modules of third parties' filters: a changed one cuts anew. What they import is not looked into."""
-    modules = {key(each): inspect.getsourcefile(type(each)) for each in filters if ":" in key(each)}
-    return [Input(name=name, digest=files.sha256(Path(path))) for name, path in modules.items() if path]
 
 
 def sources_of(filters: Sequence[Filter], images: Path | None, scores: Sequence[Path]) -> Sources:

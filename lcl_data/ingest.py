@@ -16,7 +16,7 @@ from lcl_data.engine import Engine
 from lcl_data.garbage import collected_rarely
 from lcl_data.rows import Part
 from lcl_data.sources import Files, Row, Source
-from lcl_data.stage import Stage, Unit, settings_of
+from lcl_data.stage import Stage, Unit, code_of, settings_of
 from schemas import members
 from schemas.documents import ROW_GROUP_ROWS, Document, to_table
 from schemas.errors import SourceError
@@ -66,17 +66,22 @@ def ingest(src: Path, out: Path, settings: Ingest, engine: Engine) -> Manifest:
 def stage_of(src: Path, out: Path, settings: Ingest) -> tuple[Stage, list[Unit]]:
     """The stage as `ingest` is about to fill it, and its units."""
     source = settings.member()
-    units = _fingerprinted(source.units(src))
+    code = code_of([source])
+    units = _fingerprinted(source.units(src), [each.digest for each in code])
     everything = files.digest([[unit.number, unit.name, unit.digest] for unit in units])
-    inputs = (Input(name=src.resolve().name, digest=everything),)
+    inputs = (Input(name=src.resolve().name, digest=everything), *code)
     step = {"format": settings.format, "source": settings_of(source)}
     return Stage("ingest", out, step, inputs, counts_files=True), units
 
 
-def _fingerprinted(units: list[Unit]) -> list[Unit]:
-    """The units with the digests of their files: one that is repaired later costs one shard."""
+def _fingerprinted(units: list[Unit], code: list[str]) -> list[Unit]:
+    """The units with the digests of their files: one that is repaired later costs one shard; `code` is that
+    of the source, where it is a third party's.
+    """
     prints: dict[Path, str] = {}
-    return [replace(unit, digest=_digest(_paths(unit), prints)) for unit in units]
+    digests = [_digest(_paths(unit), prints) for unit in units]
+    whole = [files.digest([each, code]) for each in digests] if code else digests
+    return [replace(unit, digest=digest) for unit, digest in zip(units, whole, strict=True)]
 
 
 def _digest(paths: tuple[Path, ...], prints: dict[Path, str]) -> str:

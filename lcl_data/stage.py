@@ -5,6 +5,7 @@ A killed run resumes at the shard; a shard made under other settings or from oth
 unit whose file is torn fails alone and is named in the manifest.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from lcl_data.folders import changes, claim, owners
 from schemas.documents import DOCUMENTS
 from schemas.errors import RecipeError, ShardError
 from schemas.manifest import MANIFEST, Count, Input, Ledger, Manifest, Shard, read_manifest
+from schemas.members import key
 from schemas.recipe import Settings
 from schemas.versions import check, release
 
@@ -208,6 +210,12 @@ class Stage:
 def settings_of(step: Settings) -> dict[str, Any]:
     """A step's settings as they enter manifest and digest."""
     return step.model_dump(mode="json")
+
+
+def code_of(steps: Sequence[Settings]) -> list[Input]:
+    """The modules of third parties' steps: a changed one works anew. What they import is not looked into."""
+    modules = {key(each): inspect.getsourcefile(type(each)) for each in steps if ":" in key(each)}
+    return [Input(name=name, digest=files.sha256(Path(path))) for name, path in modules.items() if path]
 
 
 def input_of(name: str, folder: Path, stages: Sequence[str]) -> Input:

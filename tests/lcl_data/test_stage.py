@@ -8,14 +8,20 @@ import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from lcl_data import files
+from lcl_data import deduplicate, files, filter, ingest
+from lcl_data.dedupe import Rule
 from lcl_data.draft import Draft, proof_path
 from lcl_data.engine import Engine
-from lcl_data.stage import Stage, Unit, input_of
+from lcl_data.filters import Filter
+from lcl_data.ingest import Ingest
+from lcl_data.stage import Stage, Unit, code_of, input_of
 from schemas.errors import RecipeError, ShardError
 from schemas.manifest import MANIFEST, Input
+from schemas.members import build
+from tests.lcl_data.corpus import document, write_documents
 
 UNITS = [Unit(number, f"unit-{number}", number) for number in range(6)]
 
@@ -140,3 +146,33 @@ def test_kill_loses_at_most_the_shard_in_hand(tmp_path: Path, delay: float) -> N
     a_stage(out).run(slow_write, UNITS, Engine())
     a_stage(tmp_path / "whole").run(slow_write, UNITS, Engine())
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_changed_code_of_a_third_party_is_another_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "site" / "their_members.py"
+    module.parent.mkdir()
+    bases = ("dedupe.same_url", "SameUrl"), ("sources.obelics", "Obelics"), ("filters.url_words", "UrlWords")
+    lines = [
+        f"from lcl_data.{place} import {name}\nclass Their{name}({name}): pass\n" for place, name in bases
+    ]
+    module.write_text("".join(lines))
+    monkeypatch.syspath_prepend(module.parent)
+    docs = write_documents(tmp_path / "docs", [[document(0, "a")]])
+    dump = tmp_path / "dump.parquet"
+    pl.DataFrame({"texts": [["a"]]}).write_parquet(dump)
+    rules = [build("lcl_data.dedupe", "their_members:TheirSameUrl", Rule)]
+    filters = [build("lcl_data.filters", "their_members:TheirUrlWords", Filter)]
+
+    def digests() -> list[str]:
+        read, units = ingest.stage_of(dump, tmp_path, Ingest(format="their_members:TheirObelics"))
+        cut = filter.stage_of(docs, tmp_path, filters, None, filter.sources_of(filters, None, ()))
+        found = deduplicate.stage_of(docs, tmp_path, rules)
+        return [read.digest, *map(read.digest_of, units), cut.digest, found.digest]
+
+    before = digests()
+    assert before == digests()
+    module.write_text("".join([*lines, "# changed\n"]))
+    assert all(one != other for one, other in zip(before, digests(), strict=True))
+    assert code_of([build("lcl_data.dedupe", "same_url", Rule)]) == []
