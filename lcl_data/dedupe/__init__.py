@@ -18,6 +18,7 @@ from lcl_data.frames import Frames
 from schemas.recipe import Settings
 
 Kind = Literal["documents", "images", "texts"]
+_HOST = r"^[a-z][a-z0-9+.-]*://(?:[^/?#@]*@)?(?:www\.)?([^/?#:]+)"
 COPY = ["key", "check"]  # what is equal in copies: the two halves of a 128-bit hash
 
 
@@ -115,6 +116,11 @@ def plain_text() -> pl.Expr:
     """
     # The separators of what is joined before hashing count as white space, so that no text holds one.
     return pl.col("text").str.normalize("NFC").str.replace_all(r"[\s\x1c-\x1f]+", " ").str.strip_chars(" ")
+
+
+def host() -> pl.Expr:
+    """The host of column `url` in lower case, without `www.`, user and port; null where there is none."""
+    return pl.col("url").str.to_lowercase().str.extract(_HOST).alias("host")
 
 
 def hashed(rows: pl.DataFrame, compared: pl.Series) -> pl.DataFrame:

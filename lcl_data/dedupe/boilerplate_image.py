@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
-from lcl_data.dedupe import COPY, ExactRule, hashed
+from lcl_data.dedupe import COPY, ExactRule, hashed, keep_one
 from lcl_data.frames import Frames
 
 _COLUMNS = {"bytes": "sha256", "phash": "phash", "url": "url"}
@@ -37,12 +37,4 @@ class BoilerplateImage(ExactRule):
     def reduce(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Every image of a picture that is in too many documents."""
         common = rows.filter(pl.col("document").n_unique().over(COPY) > self.documents)
-        if self.keep == "none":
-            return common.select("document", "item", "id")
-        ordered = common.sort("document", "item")
-        first = [pl.col(name).first().over(COPY).alias(kept) for name, kept in _KEPT.items()]
-        is_first = pl.int_range(pl.len()).over(COPY) == 0
-        return ordered.with_columns(first).filter(~is_first).drop(COPY)
-
-
-_KEPT = {"document": "kept", "item": "kept_item", "id": "kept_id"}
+        return keep_one(common) if self.keep == "first" else common.select("document", "item", "id")

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
-from lcl_data.dedupe import ExactRule, hashed, keep_one
+from lcl_data.dedupe import ExactRule, hashed, host, keep_one
 from lcl_data.frames import Frames
 
 
@@ -28,8 +28,7 @@ class ImageSet(ExactRule):
         picture = pl.col("url") if self.by == "url" else pl.coalesce("sha256", "url")
         sets = frames.images.group_by("document").agg(picture.unique().sort().alias("set"))
         sets = sets.filter(pl.col("set").list.len() >= self.min_images)
-        host = pl.col("url").str.extract(_HOST, 1).str.to_lowercase().alias("host")
-        rows = frames.documents.select("document", "id", host).filter(pl.col("host").is_not_null())
+        rows = frames.documents.select("document", "id", host()).drop_nulls("host")
         rows = rows.join(sets, on="document", maintain_order="left")
         # No URL holds a white space that the separators could be mistaken for.
         content = pl.concat_str("host", pl.col("set").list.join("\x1e"), separator="\x1f")
@@ -38,6 +37,3 @@ class ImageSet(ExactRule):
     def reduce(self, rows: pl.DataFrame) -> pl.DataFrame:
         """All but one document of each set."""
         return keep_one(rows, self.keep)
-
-
-_HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(?:(?i:www)\.)?([^/?#:]+)"

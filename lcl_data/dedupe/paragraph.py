@@ -5,11 +5,8 @@ from typing import ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
-from lcl_data.dedupe import COPY, ExactRule, hashed, plain_text
+from lcl_data.dedupe import COPY, ExactRule, hashed, host, plain_text
 from lcl_data.frames import Frames
-
-# Scheme, user and port of an address aside; `www.` too.
-_HOST = r"^[a-z][a-z0-9+.-]*://(?:[^/?#@]*@)?(?:www\.)?([^/?#:]+)"
 
 
 class Paragraph(ExactRule):
@@ -26,8 +23,7 @@ class Paragraph(ExactRule):
 
     def keys(self, frames: Frames) -> pl.DataFrame:
         """A row per text of a document with a host: the hash of host and text."""
-        host = pl.col("url").str.to_lowercase().str.extract(_HOST).alias("host")
-        hosts = frames.documents.select("document", "id", host).drop_nulls("host")
+        hosts = frames.documents.select("document", "id", host()).drop_nulls("host")
         texts = frames.texts.select("document", "item", plain_text()).filter(pl.col("text") != "")
         rows = texts.join(hosts, on="document", maintain_order="left")
         compared = rows.select(pl.concat_str("host", "text", separator="\x1f")).to_series()
