@@ -104,29 +104,51 @@ def _phrases(
 ) -> Iterator[float]:
     """Shares of characters in n-grams of words."""
     ends = np.concatenate([[0], lengths.cumsum(dtype=np.int64)])
-    for n in tops:
-        _, first, counts = np.unique(ngrams(words, n), return_index=True, return_counts=True)
-        most = counts.max(initial=0)
-        at = first[counts == most].min(initial=len(words))
-        yield float(most * (ends[at + n] - ends[at] + n - 1) / whole) if most > 1 else 0.0
-    for n in repeated:
-        yield _copied(ngrams(words, n), ends, n) / whole
+    found = {}
+    for n, places, kinds, counts in _recurring(words, sorted({*tops, *repeated})):
+        found[n] = (_most(places, kinds, counts, ends, n), _copied(places, kinds, ends, n))
+    yield from (found[n][0] / whole for n in tops)
+    yield from (found[n][1] / whole for n in repeated)
 
 
-def _copied(grams: Numbers, ends: Lengths, n: int) -> int:
-    """Characters in n-grams that an earlier one equals; where two overlap, the first counts."""
-    if (_counts(grams) < 2).all():
+def _recurring(words: Numbers, lengths: list[int]) -> Iterator[tuple[int, Lengths, Lengths, Lengths]]:
+    """For each of the ascending lengths n: n, where the n-grams begin that occur more than once, the kind of
+    each, and how often each kind occurs.
+
+    A longer n-gram recurs only where its beginning does, so that few places are left to look at.
+    """
+    places, grams, done = np.arange(len(words)), np.zeros(len(words), np.uint64), 0
+    for n in lengths:
+        for step in range(done, n):
+            inside = places + step < len(words)
+            places, grams = places[inside], grams[inside]
+            grams = grams * _FACTOR + words[places + step]
+        done = n
+        _, kinds, counts = np.unique(grams, return_inverse=True, return_counts=True)
+        recurs = counts[kinds] > 1
+        places, grams, kinds = places[recurs], grams[recurs], kinds[recurs]
+        yield n, places, kinds, counts
+
+
+def _most(places: Lengths, kinds: Lengths, counts: Lengths, ends: Lengths, n: int) -> int:
+    """Characters in the most frequent n-gram, spaces included; of several the one that comes first."""
+    if not len(places):
         return 0
+    at = places[np.argmax(counts[kinds])]
+    return int(counts.max() * (ends[at + n] - ends[at] + n - 1))
+
+
+def _copied(places: Lengths, kinds: Lengths, ends: Lengths, n: int) -> int:
+    """Characters in n-grams that an earlier one equals; where two overlap, the first counts."""
     seen: set[int] = set()
-    characters = at = 0
-    row = grams.tolist()
-    while at < len(row):
-        if row[at] in seen:
-            characters += int(ends[at + n] - ends[at])
-            at += n
-        else:
-            seen.add(row[at])
-            at += 1
+    characters = free = 0
+    for at, kind in zip(places.tolist(), kinds.tolist(), strict=True):
+        if at < free:
+            continue
+        if kind in seen:
+            free = at + n
+            characters += int(ends[free] - ends[at])
+        seen.add(kind)
     return characters
 
 
