@@ -166,7 +166,7 @@ def _rows(docs: Path, documents: list[Unit]) -> int:
 
 def _previous(stage: Stage, shards: list[Unit], urls: Urls, size: int, engine: Engine) -> Previous:
     """What shards of another list, set aside now or by a run that was killed, know of this one."""
-    previous.set_aside(stage.out, _made_by(stage), [stage.proof_of(unit) is not None for unit in shards])
+    previous.set_aside(stage.out, _made_by(stage), [proof is not None for proof in stage.proofs_of(shards)])
     return previous.previous(stage.out, _made_by(stage), urls, size, engine)
 
 

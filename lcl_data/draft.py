@@ -8,6 +8,7 @@ nothing else marks it.
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import pyarrow as pa
@@ -150,7 +151,11 @@ def digest_in(path: Path) -> str:
 
 def has_size(path: Path, nbytes: int) -> bool:
     """Whether a file is there and as long as it was when it was written."""
-    return path.is_file() and path.stat().st_size == nbytes
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return found.st_size == nbytes and S_ISREG(found.st_mode)
 
 
 def _read(path: Path) -> Proof | None:

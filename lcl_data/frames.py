@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lcl_data import files
+from lcl_data.at_once import each
 from lcl_data.draft import Draft, has_size
 from lcl_data.stage import Unit, document_units, open_documents
 from schemas.documents import DOCUMENTS, IMAGE_STRUCT, ROW_GROUP_ROWS
@@ -173,9 +174,10 @@ def sound_units(folder: Path) -> tuple[list[Unit], list[Input]]:
     mended, everything is asked anew. The payload of a unit is its path, None where it is torn.
     """
     nbytes = {shard.name: shard.nbytes for shard in read_manifest(folder).shards}
+    found = document_units(folder)
+    whole = each(folder, lambda unit: has_size(unit.payload, nbytes[unit.name]), found)
     units = [
-        unit if has_size(unit.payload, nbytes[unit.name]) else replace(unit, payload=None)
-        for unit in document_units(folder)
+        unit if is_whole else replace(unit, payload=None) for unit, is_whole in zip(found, whole, strict=True)
     ]
     torn = [unit.name for unit in units if unit.payload is None]
     return units, [Input(name="torn", digest=files.digest(torn))] if torn else []

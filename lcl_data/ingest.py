@@ -11,6 +11,7 @@ from pydantic import Field
 
 from lcl_data import files
 from lcl_data.archives import Packed
+from lcl_data.at_once import each
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
 from lcl_data.garbage import collected_rarely
@@ -78,16 +79,15 @@ def _fingerprinted(units: list[Unit], code: list[str]) -> list[Unit]:
     """The units with the digests of their files: one that is repaired later costs one shard; `code` is that
     of the source, where it is a third party's.
     """
-    prints: dict[Path, str] = {}
+    paths = list(dict.fromkeys(path for unit in units for path in _paths(unit)))
+    prints = dict(zip(paths, each(paths[0], files.fingerprint, paths) if paths else [], strict=True))
     digests = [_digest(_paths(unit), prints) for unit in units]
-    whole = [files.digest([each, code]) for each in digests] if code else digests
+    whole = [files.digest([own, code]) for own in digests] if code else digests
     return [replace(unit, digest=digest) for unit, digest in zip(units, whole, strict=True)]
 
 
 def _digest(paths: tuple[Path, ...], prints: dict[Path, str]) -> str:
-    """Of one file, or of several together; `prints` remembers the file that several units share."""
-    for path in paths:
-        prints[path] = prints.get(path) or files.fingerprint(path)
+    """Of one file, or of several together; several units may share a file."""
     return prints[paths[0]] if len(paths) == 1 else files.digest([prints[path] for path in paths])
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from lcl_data import files
+from lcl_data.at_once import each
 from lcl_data.draft import REJECTS_FOLDER, Draft, Proof, has_size, proof_of, proof_path
 from lcl_data.engine import Engine
 from lcl_data.folders import changes, claim, owners
@@ -90,6 +91,10 @@ class Stage:
         """The proof that a unit's shard is done, if it is."""
         return proof_of(self.out, unit.number, self.digest_of(unit))
 
+    def proofs_of(self, units: Sequence[Unit]) -> list[Proof | None]:
+        """The proofs of several units, in their order."""
+        return each(self.out, self.proof_of, units)
+
     def finished(self) -> Manifest | None:
         """The manifest, if the stage has run to its end under this digest and every shard is still there.
 
@@ -112,7 +117,8 @@ class Stage:
             return changes(manifest, self.settings, self.inputs)
         if manifest.failed:
             return f"failed last time: {', '.join(manifest.failed)}"
-        gone = [shard.name for shard in manifest.shards if not has_size(self.out / shard.name, shard.nbytes)]
+        whole = each(self.out, lambda shard: has_size(self.out / shard.name, shard.nbytes), manifest.shards)
+        gone = [shard.name for shard, is_whole in zip(manifest.shards, whole, strict=True) if not is_whole]
         return f"missing or torn: {', '.join(gone)}" if gone else ""
 
     def run(
@@ -133,7 +139,7 @@ class Stage:
             RecipeError: the folder holds something that is not ours.
         """
         self.prepare()
-        todo = [unit for unit in units if self.proof_of(unit) is None]
+        todo = [unit for unit, proof in zip(units, self.proofs_of(units), strict=True) if proof is None]
         failed = {}
         work = partial(_write_shard, function, self)
         for done, (unit, error) in enumerate(engine.run(work, todo), start=len(units) - len(todo) + 1):
@@ -156,7 +162,8 @@ class Stage:
         """Add up the proofs of all units, drop shards of an earlier run that no unit made, write the
         manifest.
         """
-        proofs = {unit.number: self.proof_of(unit) for unit in units}
+        numbers = [unit.number for unit in units]
+        proofs = dict(zip(numbers, self.proofs_of(units), strict=True))
         made = {number: proof for number, proof in sorted(proofs.items()) if proof}
         ledger = Ledger()
         for proof in made.values():

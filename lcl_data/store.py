@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lcl_data import files
-from lcl_data.byte_ranges import ranges
+from lcl_data.at_once import ranges
 from schemas.errors import ShardError
 from schemas.images import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, IMAGES, SUCCESS
 from schemas.versions import SCHEMA_KEY, check

@@ -12,7 +12,7 @@ from hypothesis import settings as law
 from hypothesis import strategies as st
 
 from lcl_data import files
-from lcl_data.byte_ranges import ranges
+from lcl_data.at_once import ranges
 from schemas.errors import RecipeError
 from tests.storage import Storage
 
@@ -132,3 +132,12 @@ def test_what_lies_on_the_way_is_kept_apart_by_folder(bucket: Path, disk: Path) 
     assert files.scratch(disk) == disk
     assert files.scratch(bucket) == files.scratch(files.place(str(bucket))) != files.scratch(bucket / "a")
     assert files.scratch(bucket).parent == Path(os.environ["LCL_SCRATCH"])
+
+
+def test_a_file_is_moved_within_a_folder(bucket: Path, disk: Path) -> None:
+    for folder in (bucket, disk):
+        old, new = folder / "aside-x", folder / "moved" / "aside-x"
+        files.write(old, CONTENT)
+        files.make(new.parent)
+        old.rename(new)
+        assert not old.exists() and new.read_bytes() == CONTENT

@@ -13,6 +13,7 @@ from pipelines.corpus import Truth, draw_corpus
 from pipelines.host import serve
 from pipelines.road import walk
 from tests.pipelines.small import settings, tiny
+from tests.storage import Storage
 
 # A process of its own: Ray's threads and warnings stay out of this one.
 CLUSTER = """
@@ -48,6 +49,16 @@ def walked(corpus: tuple[Path, Truth], tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """Address of a Ray cluster of two nodes on this machine."""
+    yield from _cluster()
+
+
+@pytest.fixture
+def cluster_for_storage(storage: Storage) -> Iterator[str]:
+    """One whose nodes have the credentials of the storage."""
+    yield from _cluster()
+
+
+def _cluster() -> Iterator[str]:
     pytest.importorskip("ray")
     command = [sys.executable, "-c", CLUSTER]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -123,3 +123,12 @@ def test_the_trainer_is_refused_with_the_remedy(storage: Storage, curated: str, 
     training = lcl("train", f"{curated}/shards", str(tmp_path / "run"))
     _, told = training.communicate()
     assert training.returncode == 2 and "copy the folder to one" in told
+
+
+def test_tasks_of_a_cluster_read_and_write_storage(
+    corpus: tuple[Path, Truth], storage: Storage, dump: str, local: Path, cluster_for_storage: str
+) -> None:
+    bucket = storage.bucket("clustered")
+    where = ("--engine", "ray", "--ray-address", cluster_for_storage, "--json")
+    answer(lcl("run", "demo", *where, *flags(corpus[0], dump, bucket)))
+    assert stored(storage, bucket) == tree(local)

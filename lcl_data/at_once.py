@@ -1,14 +1,33 @@
-"""Many small parts of one file, such as pictures of a tar: by seeking on a disk, by few requests in object
-storage.
+"""Many small questions: one after another on a disk; in object storage, where each takes its time to be
+answered, several at a time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from lcl_data import files
 
 # Ranges of an object that lie so near one another are one request, and so much is fetched at a time.
 _GAP_NBYTES, _SPAN_NBYTES, _BATCH_RANGES = 64 << 10, 4 << 20, 16
+_THREADS = 32
+Thing = TypeVar("Thing")
+Answer = TypeVar("Answer")
+
+
+def each(folder: Path, ask: Callable[[Thing], Answer], things: Iterable[Thing]) -> list[Answer]:
+    """The answers about things, in their order.
+
+    Args:
+        folder: where what is asked about lies.
+        ask: waits for the folder more than it works.
+        things: files, or what stands for them.
+    """
+    if not files.is_remote(folder):
+        return [ask(thing) for thing in things]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return list(threads.map(ask, things))
 
 
 def ranges(path: Path, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
