@@ -17,6 +17,7 @@ from lcl_data.shingles import mixed
 _BITS = 64
 # Groups of this size are compared in step with all others, larger ones each on its own.
 _SMALL = 64
+_ASKED = 100  # hashes looked up at once: a set may have thousands of blank pictures, and a corpus too
 _CELLS = 4_000_000  # comparisons at once: about 50 MB
 
 Hashes = NDArray[np.uint64]
@@ -53,6 +54,14 @@ class Index:
 
     def find(self, hashes: Hashes) -> tuple[Numbers, Numbers]:
         """Pairs within `distance`: numbers of `hashes` and of entries, each pair once, in ascending order."""
+        starts = range(0, len(hashes), _ASKED)
+        parts = [self._find(hashes[start : start + _ASKED]) for start in starts]
+        rows = [found // len(self.hashes) + start for start, found in zip(starts, parts, strict=True)]
+        empty = [np.empty(0, np.int64)]
+        return np.concatenate(empty + rows), np.concatenate(empty + parts) % max(len(self.hashes), 1)
+
+    def _find(self, hashes: Hashes) -> Numbers:
+        """The pairs of some hashes, each as row * entries + entry."""
         asked = keys(hashes, self.distance).ravel()
         first = np.searchsorted(self.keys, asked, side="left")
         counts = np.searchsorted(self.keys, asked, side="right") - first
@@ -60,8 +69,7 @@ class Index:
         within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
         entries = self.entries[np.repeat(first, counts) + within]
         is_near = np.bitwise_count(hashes[rows] ^ self.hashes[entries]) <= self.distance
-        pairs = np.unique(np.stack([rows[is_near], entries[is_near]], 1), axis=0)
-        return pairs[:, 0], pairs[:, 1]
+        return np.unique(rows[is_near] * len(self.hashes) + entries[is_near])
 
 
 def index(hashes: Hashes, distance: int) -> Index:
