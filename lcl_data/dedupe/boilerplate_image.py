@@ -16,9 +16,11 @@ class BoilerplateImage(ExactRule):
 
     OBELICS (step 8) and OmniCorpus drop every one at more than 10; MMC4 likewise, at more than 10 copies in a
     sample of 60,000 pictures. Equality is that of the stored bytes, of the perceptual hash (OmniCorpus; a
-    banner in several sizes, but also whatever else shares its 64 bits, such as pages of one colour) or of
-    the URL (OBELICS). A document counts once, however often it holds the picture. An image where the compared
-    fact is not known, because no store was attached, is left alone.
+    banner in several sizes, but also whatever else shares its 64 bits, such as pages of one colour) or of the
+    URL (OBELICS). Perceptual hashes of a store that img2dataset made, or that upstream published, may lie
+    some bits from those of `download`: one picture in two such stores counts as two. A document counts once,
+    however often it holds the picture. An image where the compared fact is not known, because no store was
+    attached, is left alone.
     """
 
     compares: ClassVar[Literal["images"]] = "images"
