@@ -269,7 +269,8 @@ def texts_in(path: Path) -> int:
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     columns = [group.column(number) for group in groups for number in range(group.num_columns)]
     texts = [column for column in columns if column.path_in_schema == "items.list.element.text"]
-    return sum(column.num_values - column.statistics.null_count for column in texts)
+    # A row group without a row, as of a shard whose documents were all dropped, has no statistics.
+    return sum(column.num_values - column.statistics.null_count for column in texts if column.statistics)
 
 
 def _write_shard(function: ShardFunction, stage: Stage, unit: Unit) -> str | None:

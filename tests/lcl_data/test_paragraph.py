@@ -74,3 +74,10 @@ def test_again_drops_nothing_and_workers_change_no_byte(tmp_path):
     assert again.ledger.texts.read == once.ledger.texts.kept
     assert deduplicate(docs, tmp_path / "two", [Paragraph()], Engine(2)) == once
     assert bytes_of(tmp_path / "two") == bytes_of(tmp_path / "out")
+
+
+def test_a_shard_that_was_emptied_and_one_without_texts_are_no_obstacle(tmp_path):
+    page = document(0, Image("u"), url="http://a.org")
+    docs, ledger = kept(tmp_path, [[], [page]])
+    assert docs == [page]
+    assert (ledger.texts.read, ledger.texts.kept) == (0, 0)
