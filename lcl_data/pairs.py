@@ -155,13 +155,15 @@ def brought(fields: Mapping[str, Any], carrier: Carrier, otherwise: str) -> Imag
     """The picture of a pair that a source brings along, by the facts written beside it.
 
     Args:
-        fields: upstream's, without the caption; what has no column goes to meta.
+        fields: upstream's, without the caption; what has no column goes to meta. Their `url` is taken for the
+            picture's where img2dataset wrote them (with its `status`); others may mean a page of several
+            pictures, and pictures of one URL are one picture.
         carrier: where its bytes lie.
-        otherwise: its URL, where upstream's `url` is none.
+        otherwise: its URL, where `url` is none.
     """
     sizes = _ORIGINAL if _ORIGINAL["width"] in fields else _STORED
     known, meta = slots.columns(fields, sizes)
-    raw = meta.get("url")
+    raw = meta.get("url") if "status" in meta else None
     address = absolute(raw, None) if isinstance(raw, str) else None
     if address is None or not is_web(address):
         address = otherwise

@@ -3,8 +3,7 @@ folders hold the pictures, which stay where they lie.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -28,12 +27,7 @@ _NEEDED = frozenset(("url", "key", "status", "caption"))
 _BESIDE = (".json", ".txt")
 
 
-@dataclass(slots=True)
-class _Pictures:
-    """The pictures of a shard by key, and where its tar is torn."""
-
-    places: dict[str, tuple[str, Carrier]] = field(default_factory=dict)
-    tear: ShardError | None = None
+_Pictures = dict[str, tuple[str, Carrier]]  # name and place of the pictures of a shard, by key
 
 
 class Img2dataset(Source):
@@ -73,9 +67,7 @@ class Img2dataset(Source):
             place, id = f"{unit.name}{found.place}", document_id("img2dataset", unit.name, index)
             make = partial(self._document, found.fields, pictures, id, container)
             yield row(place, found.nbytes, 1, make)
-        if pictures.tear is not None:
-            yield Row(f"{container}.tar", 0, 0, SourceError("torn", str(pictures.tear)))
-        for name, _ in sorted(pictures.places.values(), key=lambda pair: pair[0]):
+        for name, _ in sorted(pictures.values(), key=lambda pair: pair[0]):
             yield Row(
                 f"{container}!{name}", 0, 1, SourceError("not_in_table", f"no row has the key of {name}")
             )
@@ -86,7 +78,7 @@ class Img2dataset(Source):
         if isinstance(fields, SourceError):
             raise fields
         key, status = need(fields, "key", str), need(fields, "status", str)
-        found = pictures.places.pop(key, None)
+        found = pictures.pop(key, None)
         if status != SUCCESS:
             message = fields.get("error_message")
             words = {"status": status, "error_message": message if isinstance(message, str) else ""}
@@ -95,7 +87,7 @@ class Img2dataset(Source):
         if caption is None or not need(fields, "caption", str).strip():
             raise SourceError("no_caption", f"key {key}")
         if found is None:
-            raise SourceError("torn" if pictures.tear else "missing_member", f"no picture of key {key}")
+            raise SourceError("missing_member", f"no picture of key {key}")
         name, carrier = found
         image = brought(rest(fields, frozenset(("caption",))), carrier, carried_url(container, name))
         return Document(id, "img2dataset", (image, Text(caption)), license=self.license), ()
@@ -105,7 +97,7 @@ def _pictures(table: Path) -> _Pictures:
     """The pictures of a shard.
 
     Raises:
-        ShardError: there is no table, or nothing that holds its pictures.
+        ShardError: there is no table, or nothing that holds its pictures, or the tar is torn.
     """
     if table.suffix != ".parquet":
         raise ShardError(
@@ -114,22 +106,24 @@ def _pictures(table: Path) -> _Pictures:
         )
     tar, folder = table.with_suffix(".tar"), table.with_suffix("")
     if tar.exists():
-        return _in_tar(tar)
+        where = str(tar.resolve())
+        return _by_key((m.key, m.name, Carrier(where, m.offset, m.nbytes)) for m in members(tar))
     if folder.is_dir():
-        paths = [path for path in inside(folder) if not path.name.endswith(_BESIDE)]
-        return _Pictures({path.stem: (path.name, Carrier(str(path.resolve()))) for path in paths})
+        return _by_key(
+            (path.stem, path.name, Carrier(str(path.resolve()))) for path in sorted(inside(folder))
+        )
     raise ShardError(
         f"{table}: neither {tar.name} nor a folder {folder.name} beside it; LCL reads img2dataset's "
         "output_format webdataset and files"
     )
 
 
-def _in_tar(tar: Path) -> _Pictures:
-    found, path = _Pictures(), str(tar.resolve())
-    try:
-        for member in members(tar):
-            if not member.name.endswith(_BESIDE):
-                found.places[member.key] = member.name, Carrier(path, member.offset, member.nbytes)
-    except ShardError as tear:
-        found.tear = tear
-    return found
+def _by_key(found: Iterable[tuple[str, str, Carrier]]) -> _Pictures:
+    """Of (key, name, place) of all files; of several pictures of one key only the first has it, the others
+    are nobody's.
+    """
+    pictures: _Pictures = {}
+    for key, name, carrier in found:
+        if not name.endswith(_BESIDE):
+            pictures[name if key in pictures else key] = name, carrier
+    return pictures

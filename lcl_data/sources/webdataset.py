@@ -71,8 +71,8 @@ class _Sample:
         return Carrier(str(self.path.resolve()), member.offset, member.nbytes)
 
     def url(self, member: Member) -> str:
-        """The URL of a picture for which upstream has none."""
-        return carried_url(self.file, member.name)
+        """The URL of a picture for which upstream has none; with its place, as a tar may repeat a name."""
+        return carried_url(self.file, f"{member.name}@{member.offset}")
 
 
 class Webdataset(Source):
@@ -82,9 +82,8 @@ class Webdataset(Source):
     (our own shards, Energon's, OBELICS-like packs): an image entry names a member of the sample, or is a URL.
     Every other sample is a pair: its pictures in the order of the tar, then the caption, to which they
     belong. The caption is the first of `caption_parts` that is there, else `caption` or `text` of the JSON.
-    Everything else that is written beside goes to meta. Of a torn tar all that lies before the tear is kept,
-    and the tear is counted as a rejected document. Links and sparse files have no bytes of their own in the
-    tar: their sample is rejected.
+    Everything else that is written beside goes to meta. Links and sparse files have no bytes of their own in
+    the tar: their sample is rejected.
     """
 
     key: Literal["first_dot", "last_dot"] = Field(
@@ -108,15 +107,9 @@ class Webdataset(Source):
                 f"{path}: packed as a whole, so that no picture has a place in it; unpack it to a plain .tar"
             )
         with files.opened(path) as file:
-            for index, (key, members, tear) in enumerate(_until_torn(self._samples(path))):
+            for index, (key, members) in enumerate(self._samples(path)):
                 sample = self._sample(path, unit.name, key, members, file)
-                found = self._row(sample, document_id("webdataset", unit.name, index))
-                is_whole = isinstance(found.document, Document) and not found.lost
-                if tear is None or is_whole:
-                    yield found
-                if tear is not None:
-                    torn = SourceError("torn", f"within or after {members[-1].name}: {tear}")
-                    yield replace(found, images=0 if is_whole else found.images, document=torn, lost=())
+                yield self._row(sample, document_id("webdataset", unit.name, index))
 
     def _samples(self, path: Path) -> Iterator[tuple[str, list[Member]]]:
         if self.key == "last_dot":
@@ -202,29 +195,6 @@ class Webdataset(Source):
                 f"{', '.join(dotted[:3])} share one key; set source.key=last_dot if keys hold dots",
             )
         raise SourceError("no_caption", f"members: {', '.join(sample.members)}"[:200])
-
-
-def _until_torn(
-    found: Iterator[tuple[str, list[Member]]],
-) -> Iterator[tuple[str, list[Member], ShardError | None]]:
-    """Samples, the last one before a tear with the tear.
-
-    Raises:
-        ShardError: nothing lies before the tear.
-    """
-    held: tuple[str, list[Member]] | None = None
-    try:
-        for sample in found:
-            if held:
-                yield *held, None
-            held = sample
-    except ShardError as tear:
-        if held is None:
-            raise
-        yield *held, tear
-        return
-    if held:
-        yield *held, None
 
 
 def _named(sample: _Sample, name: str) -> Image:

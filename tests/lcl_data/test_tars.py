@@ -81,6 +81,41 @@ def test_a_damaged_header_in_the_middle_is_no_end(tmp_path):
         list(members(path))
 
 
+def test_a_hole_or_a_second_tar_behind_the_end_mark_is_no_end(tmp_path):
+    """As a download leaves it whose room was taken beforehand, or `cat a.tar b.tar`."""
+    path = write(tmp_path / "x.tar")
+    whole = path.read_bytes()
+    half = next(m for m in members(path) if m.name == "two.json").offset - 512
+    gap = whole[:half] + bytes(1024) + whole[half:]
+    for content in (whole + whole, gap, whole[:half] + bytes(2 << 20)):
+        path.write_bytes(content)
+        with pytest.raises(ShardError, match="behind the end mark"):
+            list(members(path))
+
+
+def pax(content, size=None):
+    """A header that speaks of the next one."""
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = tarfile.XHDTYPE, len(content) if size is None else size
+    return info.tobuf(tarfile.USTAR_FORMAT) + content.ljust(-(-len(content) // 512) * 512, b"\0")
+
+
+def test_headers_made_to_keep_a_reader_busy_are_refused(tmp_path):
+    path = tmp_path / "x.tar"
+    path.write_bytes(pax(b"9 a=bcde\n") * 5000)
+    with pytest.raises(ShardError, match="recursion"):
+        list(members(path))
+    path.write_bytes(pax(b"", size=6 << 30))
+    with pytest.raises(ShardError, match="a header of 6442450944 bytes"):
+        list(members(path))
+
+
+def test_names_in_other_encodings_are_written_out(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as tar:
+        tar.addfile(tarfile.TarInfo("caf\xe9.jpg"))
+    assert [m.name for m in members(tmp_path / "x.tar")] == ["caf\\xe9.jpg"]
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_tars_raise_shard_errors_only(tmp_path_factory, data):

@@ -1,7 +1,6 @@
 """WebDataset tars as a source: pairs and interleaved samples, pictures left where they lie."""
 
 import hashlib
-import io
 import json
 import tarfile
 from dataclasses import replace
@@ -9,50 +8,22 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from webdataset import tariterators
 
-from lcl_data.carriers import Carrier
 from lcl_data.download import Download, download
 from lcl_data.engine import Engine
 from lcl_data.ingest import Ingest, ingest
 from lcl_data.sources.webdataset import Webdataset
 from schemas.documents import Document, Image, Text
-from schemas.errors import ShardError, SourceError
 from tests.lcl_data.corpus import bytes_of, read_documents
-from tests.lcl_data.sharding import picture
+from tests.lcl_data.tarred import PICTURES, content, read, write
 
-PICTURES = [picture(seed) for seed in range(6)]
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples" / "webdataset"
 
 
-def write(path, members, kind=tarfile.PAX_FORMAT):
-    with tarfile.open(path, "w", format=kind) as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            if isinstance(content, tarfile.TarInfo):
-                info = content
-                content = b""
-            data = content.encode() if isinstance(content, str) else content
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
-def read(tmp_path, *members, source=None, kind=tarfile.PAX_FORMAT):
-    source = source or Webdataset()
-    (unit,) = source.units(write(tmp_path / "00007.tar", members, kind))
-    return list(source.read(unit))
-
-
-def content(image):
-    return Carrier.parse(image.carrier).read(1 << 20)
-
-
 def test_a_pair_is_its_picture_where_it_lies_and_its_caption(tmp_path):
-    fact = {"url": "http://h.example/a.jpg", "width": 16, "original_width": 640, "original_height": 480,
-            "similarity": 0.25, "punsafe": 0.125, "caption": "as fetched"}  # fmt: skip
+    fact = {"url": "http://h.example/a.jpg", "status": "success", "width": 16, "original_width": 640,
+            "original_height": 480, "similarity": 0.25, "punsafe": 0.125, "caption": "as fetched"}  # fmt: skip
     (row,) = read(
         tmp_path, ("a/one.jpg", PICTURES[0]), ("a/one.json", json.dumps(fact)), ("a/one.txt", "a boat"),
         ("a/one.cls", "3"), ("a/one.npy", b"\0"),
@@ -62,7 +33,12 @@ def test_a_pair_is_its_picture_where_it_lies_and_its_caption(tmp_path):
     assert content(image) == PICTURES[0]
     assert (image.url, image.width, image.height, image.anchor) == (fact["url"], 640, 480, 0)
     assert image.similarity == 0.25
-    assert json.loads(image.meta) == {"width": 16, "punsafe": 0.125, "caption": "as fetched"}
+    assert json.loads(image.meta) == {
+        "status": "success",
+        "width": 16,
+        "punsafe": 0.125,
+        "caption": "as fetched",
+    }
     assert json.loads(row.document.meta) == {"key": "a/one", "cls": "3", "members": ["a/one.npy"]}
     assert (row.place, row.images) == ("00007.tar!a/one", 1)
 
@@ -80,7 +56,18 @@ def test_a_pair_is_its_picture_where_it_lies_and_its_caption(tmp_path):
 def test_captions_are_found_where_they_are_written(tmp_path, members, caption):
     (row,) = read(tmp_path, *members)
     assert row.document.texts == (caption,)
-    assert row.document.images[0].url == f"carried:00007.tar/{next(n for n, c in members if c == b'x')}"
+    name, at = next((name, 1024 * n + 512) for n, (name, content) in enumerate(members) if content == b"x")
+    assert row.document.images[0].url == f"carried:00007.tar/{name}@{at}"
+
+
+def test_pairs_of_one_page_keep_their_own_pictures(tmp_path):
+    """Unless img2dataset fetched them by it, the `url` of two samples may be that of the page of both."""
+    fact = json.dumps({"url": "http://h.example/page"})
+    pairs = [(f"{n}.{part}", value) for n in (0, 1) for part, value in
+             (("jpg", PICTURES[n]), ("txt", str(n)), ("json", fact))]  # fmt: skip
+    images = [row.document.images[0] for row in read(tmp_path, *pairs)]
+    assert images[0].url != images[1].url and all(image.url.startswith("carried:") for image in images)
+    assert [json.loads(image.meta)["url"] for image in images] == ["http://h.example/page"] * 2
 
 
 def test_several_pictures_of_a_key_stand_in_the_order_of_the_tar(tmp_path):
@@ -152,7 +139,9 @@ def test_interleaved_samples_keep_their_order(tmp_path):
         ("d/s.json", json.dumps(fields)),
         ("d/s.1.jpg", PICTURES[1]),
     )
-    kinds = [item.text if isinstance(item, Text) else item.url for item in row.document.items]
+    kinds = [
+        item.text if isinstance(item, Text) else item.url.partition("@")[0] for item in row.document.items
+    ]
     assert kinds == ["a", "carried:00007.tar/d/s.2345EW.jpg", "carried:00007.tar/d/s.1.jpg", "b",
                      "http://h.example/x.jpg", ""]  # fmt: skip
     assert [content(image) for image in row.document.images[:2]] == PICTURES[:2]
@@ -167,86 +156,7 @@ def test_a_json_cannot_name_a_file_of_this_machine(tmp_path):
     pair = {"url": "file:///etc/passwd", "carrier": '["/etc/passwd", 0, null, null]'}
     (row,) = read(tmp_path, ("s.json", json.dumps(pair)), ("s.jpg", PICTURES[0]), ("s.txt", "x"))
     assert content(row.document.images[0]) == PICTURES[0]
-    assert row.document.images[0].url == "carried:00007.tar/s.jpg"
-
-
-def test_a_tar_packed_as_a_whole_fails_with_a_remedy(tmp_path):
-    (tmp_path / "x-00002.tar.gz").write_bytes(b"\x1f\x8b")
-    write(tmp_path / "x-00001.tar", [("a.jpg", b"x"), ("a.txt", "x")])
-    plain, packed = Webdataset().units(tmp_path)
-    assert (plain.number, packed.number) == (1, 2)
-    with pytest.raises(ShardError, match=r"x-00002\.tar\.gz: packed as a whole.*plain \.tar"):
-        list(Webdataset().read(packed))
-
-
-WHOLE = [
-    part
-    for n in range(5)
-    for part in ((f"{n}.jpg", PICTURES[n][: 300 + n]), (f"{n}.txt", f"text {n}"), (f"{n}.json", "{}"))
-]
-
-
-def test_of_a_tar_torn_anywhere_all_before_the_tear_is_kept(tmp_path):
-    path = write(tmp_path / "x.tar", WHOLE)
-    whole = path.read_bytes()
-    (unit,) = Webdataset().units(path)
-    documents = [row.document for row in Webdataset().read(unit)]
-    ends = [Carrier.parse(d.images[0].carrier) for d in documents]
-    for length in range(0, len(whole.rstrip(b"\0")), 128):
-        path.write_bytes(whole[:length])
-        try:
-            rows = list(Webdataset().read(unit))
-        except ShardError as error:
-            assert length < ends[0].offset + ends[0].nbytes and "x.tar" in str(error)
-            continue
-        *kept, torn = rows
-        assert torn.document.reason == "torn" and "x.tar" in torn.document.detail
-        for row, document in zip(kept, documents, strict=False):
-            assert row.document == document
-        assert len(kept) >= sum(end.offset + end.nbytes + 4 * 512 < length for end in ends) - 1
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_damaged_tars_never_raise_but_shard_errors(tmp_path_factory, data):
-    path = write(tmp_path_factory.mktemp("damaged") / "x.tar", WHOLE)
-    whole = bytearray(path.read_bytes())
-    for _ in range(data.draw(st.integers(0, 6))):
-        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
-    (unit,) = Webdataset().units(path)
-    try:
-        rows = list(Webdataset().read(unit))
-    except ShardError as error:
-        assert "x.tar" in str(error)
-        return
-    for row in rows:
-        if isinstance(row.document, Document):
-            assert row.images == len(row.document.images) + len(row.lost)
-            assert all(len(content(image)) for image in row.document.images)
-
-
-NAMES = st.sampled_from(
-    ["a.jpg", "a.txt", "a.json", "b.0.jpg", "b.1.png", "b.json", "b.cls", "c.x.txt", ".jpg"]
-)
-JSON = st.sampled_from(
-    [b"", b"{}", b"[]", b'{"texts": [null, "t"], "images": ["0.jpg", null]}', b'{"texts": 5, "images": []}',
-     b'{"schema": "sequences/1", "texts": [null, "t"], "images": ["0.jpg", null], "anchor_texts": [7]}',
-     b'{"schema": "sequences/1", "texts": [null, "t"], "images": ["0.jpg", null], "anchor_texts": ["x"]}',
-     b'{"schema": "sequences/1", "texts": [null, "t"], "images": ["0.jpg", null], "anchor_texts": [7]}',
-    b'{"schema": "sequences/1", "texts": [null, "t"], "images": ["0.jpg", null], "anchor_texts": ["x"]}',
-    b'{"caption": 5}', b'{"caption": "c", "url": 7}', b'{"texts": ["a"], "images": [[]]}', b"\xff"]
-)  # fmt: skip
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(NAMES, JSON), min_size=1, max_size=12))
-def test_a_mangled_sample_is_counted_and_never_raises(tmp_path_factory, members):
-    for row in read(tmp_path_factory.mktemp("mangled"), *members):
-        if isinstance(row.document, SourceError):
-            assert row.lost == ()
-        else:
-            assert row.images == len(row.document.images) + len(row.lost)
+    assert row.document.images[0].url == "carried:00007.tar/s.jpg@1536"
 
 
 def test_plain_webdataset_groups_as_we_do(tmp_path):
