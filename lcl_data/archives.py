@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from lcl_data import files
 from schemas.errors import ShardError
@@ -95,6 +95,18 @@ def torn_is_shard_error(place: str) -> Iterator[None]:
         ) from error
 
 
+def gunzipped(file: IO[bytes]) -> IO[bytes]:
+    """What a gzip file holds, as a stream.
+
+    Raises:
+        EOFError: it is empty, which Python takes for a whole one, and a download that failed leaves.
+    """
+    if not file.read(1):
+        raise EOFError("an empty file is no gzip")
+    file.seek(0)
+    return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+
+
 def _opened(packed: Packed) -> Iterator[tuple[str, IO[bytes]]]:
     with files.opened(packed.path) as file:
         if packed.member is None:
@@ -110,8 +122,7 @@ def _leaves(file: IO[bytes], name: str, inside: str, depth: int) -> Iterator[tup
             for info in _readable(archive):
                 yield from _inner(archive, info, inside, depth + 1)
     elif name.endswith(".gz"):
-        with gzip.GzipFile(fileobj=file) as stream:
-            yield inside, stream  # type: ignore[misc]  # reads bytes like any binary file
+        yield inside, gunzipped(file)
     else:
         yield inside, file
 

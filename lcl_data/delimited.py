@@ -5,17 +5,17 @@ can be read from anywhere, so that a large one becomes several shards.
 """
 
 import csv
-import gzip
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from lcl_data import files
-from lcl_data.archives import torn_is_shard_error
-from lcl_data.rows import Found, Part
+from lcl_data.archives import gunzipped, torn_is_shard_error
+from lcl_data.rows import Found, Part, once_each
 from schemas.errors import ShardError, SourceError
 
 ENDINGS = (".tsv", ".csv", ".tsv.gz", ".csv.gz")
@@ -47,8 +47,9 @@ def delimited_rows(part: Part, header: Header, max_line_nbytes: int) -> Iterator
     """Every record of a part of a file: those that begin in it.
 
     Raises:
-        ShardError: the file is torn.
+        ShardError: the file is torn, or two columns have one name.
     """
+    once_each(header.names, part.path, "name all in order: --set 'source.columns=[url, caption, ...]'")
     for offset, nbytes, cells in _records(part, max_line_nbytes):
         if offset == 0 and header.is_written:
             continue
@@ -97,8 +98,10 @@ def _records(part: Part, max_nbytes: int) -> Iterator[tuple[int, int, Cells]]:
             yield from (_unquoted(*found) for found in lines if found[1] is None or found[1].strip())
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(files.reading(path)) if path.suffix == ".gz" else files.opened(path)  # type: ignore[return-value]
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    with files.opened(path) as file:
+        yield gunzipped(file) if path.suffix == ".gz" else file
 
 
 def _lines(file: IO[bytes], part: Part, max_nbytes: int) -> Iterator[tuple[int, bytes | None]]:
@@ -140,15 +143,12 @@ def _unquoted(offset: int, line: bytes | None) -> tuple[int, int, Cells]:
 
 
 def _quoted(lines: Iterator[tuple[int, bytes | None]]) -> Iterator[tuple[int, int, Cells]]:
-    offsets: list[int] = []  # of the lines of the record in hand
-    nbytes = 0
+    held: list[tuple[int, bytes | None]] = []  # the lines of the record in hand
 
     def feed() -> Iterator[str]:
-        nonlocal nbytes
         for offset, line in lines:
-            offsets.append(offset)
-            nbytes += len(line or b"")
-            yield "\ufffd" if line is None else line.decode(errors="surrogateescape")
+            held.append((offset, line))
+            yield "-" if line is None else line.decode(errors="surrogateescape")
 
     reader = csv.reader(feed(), strict=True)
     while True:
@@ -157,16 +157,15 @@ def _quoted(lines: Iterator[tuple[int, bytes | None]]) -> Iterator[tuple[int, in
         except StopIteration:
             return
         except csv.Error as error:
-            cells = SourceError("broken_csv", f"{len(offsets)} lines: {error}")
+            cells = SourceError("broken_csv", f"{len(held)} lines: {error}")
+        if any(line is None for _, line in held):
+            cells = SourceError("line_too_long")
         if cells:
-            yield offsets[0], nbytes, cells
-        offsets.clear()
-        nbytes = 0
+            yield held[0][0], sum(len(line or b"") for _, line in held), cells
+        held.clear()
 
 
 def _checked(cells: list[str]) -> Cells:
-    if cells == ["\ufffd"]:
-        return SourceError("line_too_long")
     try:
         for cell in cells:
             cell.encode()

@@ -26,6 +26,7 @@ from schemas.errors import ShardError, SourceError
 from schemas.members import key
 
 _SHARD = re.compile(r"(?:part|train|shard)[-_](?P<number>\d{1,9})[^/]*\Z")
+_PART = re.compile(r"#\d+\Z")  # behind the ending of a file that becomes several shards
 _URL = ("url", "image_url", "img_url")
 _CAPTION = ("caption", "text")
 _WIDTH, _HEIGHT = ("original_width", "width"), ("original_height", "height")
@@ -78,7 +79,7 @@ class Pairs(Source):
 
     def read(self, unit: Unit) -> Iterator[Row]:
         """Every row of a part."""
-        source, file = key(self), unit.name.partition("#")[0]
+        source, file = key(self), _PART.sub("", unit.name)
         layout = None
         for found in self._found(unit.payload):
             if layout is None and isinstance(found.fields, dict):

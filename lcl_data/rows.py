@@ -3,7 +3,7 @@
 A row that cannot be handed over is an error as a value; only a file that is torn as a whole raises.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -68,7 +68,7 @@ def parquet_rows(part: Path | Part, columns: frozenset[str], batch_rows: int) ->
         batch_rows: decoded at a time.
 
     Raises:
-        ShardError: the file is torn, no Parquet, or lacks one of the columns.
+        ShardError: the file is torn, no Parquet, lacks one of the columns, or has two of one name.
     """
     part = part if isinstance(part, Part) else Part(part)
     path = part.path
@@ -76,6 +76,7 @@ def parquet_rows(part: Path | Part, columns: frozenset[str], batch_rows: int) ->
         # By default Arrow reads ahead and keeps what it has read, in the end the whole file; with a buffer it
         # reads even a row group by pages.
         with pq.ParquetFile(files.reading(path), pre_buffer=False, buffer_size=_BUFFER_NBYTES) as file:
+            once_each(file.schema_arrow.names, path, "give its columns names of their own")
             if missing := columns - set(file.schema_arrow.names):
                 raise ShardError(
                     f"{path}: no column {', '.join(sorted(missing))}; is it a file of this format?"
@@ -88,6 +89,16 @@ def parquet_rows(part: Path | Part, columns: frozenset[str], batch_rows: int) ->
         raise ShardError(
             f"{path}: torn or not Parquet ({error}); download it again and repeat the command"
         ) from error
+
+
+def once_each(names: Sequence[str], path: Path, remedy: str) -> None:
+    """Refuse a table with two columns of one name: a row by name would lose one of them.
+
+    Raises:
+        ShardError: naming them.
+    """
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ShardError(f"{path}: several columns are called {', '.join(twice)}; {remedy}")
 
 
 def json_rows(packed: Packed, max_line_nbytes: int) -> Iterator[Found]:
@@ -139,7 +150,7 @@ def _decoded(batch: pa.RecordBatch) -> list[Fields]:
     try:
         rows: list[Fields] = batch.to_pylist()
         return rows
-    except ValueError as error:  # a string that is not UTF-8, a date that Python does not know
+    except (ValueError, OverflowError) as error:  # a string that is not UTF-8, a date unknown to Python
         if batch.num_rows == 1:
             return [SourceError("broken_value", str(error))]
     return [row for index in range(batch.num_rows) for row in _decoded(batch.slice(index, 1))]

@@ -88,7 +88,7 @@ def find(src: Path, endings: tuple[str, ...]) -> list[Path]:
     """Files at or below `src` with one of the endings, sorted; hidden ones are left out.
 
     Raises:
-        RecipeError: there is no such file.
+        RecipeError: there is no such file, or its name is in no encoding that ids and rejects can hold.
     """
     if not src.exists():
         raise RecipeError(f"{src}: no such file or folder")
@@ -96,6 +96,10 @@ def find(src: Path, endings: tuple[str, ...]) -> list[Path]:
     found = [path for path in every if path.name.endswith(endings) and not path.name.startswith(".")]
     if not found:
         raise RecipeError(f"{src}: no file that ends in {' or '.join(endings)}")
+    for path in found:
+        name = str(path)
+        if not name.isascii() and (plain := name.encode(errors="replace").decode()) != name:
+            raise RecipeError(f"{plain}: the name is not UTF-8; rename the file (convmv renames a folder)")
     return found
 
 

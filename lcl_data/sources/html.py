@@ -4,7 +4,7 @@ package leaves.
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field
 
@@ -24,11 +24,12 @@ _MAX_ADDRESS = 1024  # characters of a path that can be a file
 class Html(Source):
     """Pages of HTML, one document each; many files make one shard.
 
-    A picture whose address leads to a file within the folder is carried: `download` reads it from there. A
-    path that leads out of the folder, by `..` or by a symbolic link, is never followed. Other pictures
-    keep their URL on the net, if the page says its own address: by `base_url`, `<base href>`, the note
-    "saved from" of browsers, or `<link rel=canonical>`. Files that come into the folder later are seen by
-    a run with `--set` of another setting, or into another folder.
+    A picture whose address leads to a file within the folder is carried: `download` reads it from there, and
+    its URL says which file (below `base_url` where that is set). A path that leads out of the folder, by
+    `..` or by a symbolic link, is never followed, and a page that is such a link is rejected. Other
+    pictures keep their URL on the net, if the page says its own address: by `base_url`, `<base href>`, the
+    note "saved from" of browsers, or `<link rel=canonical>`. Files that come into the folder later are seen
+    by a run with `--set` of another setting, or into another folder.
     """
 
     files_per_shard: int = Field(1000, gt=0, description="pages of one shard, in order of their names")
@@ -59,6 +60,9 @@ class Html(Source):
             origin = Origin(
                 "html", document_id("html", name, 0), name, folder.address_of(name), license=self.license
             )
+            if not folder.holds(path):
+                yield Row(name, 0, 0, SourceError("outside_folder", "a link"))
+                continue
             with opened(path) as file:
                 content = file.read(self.extract.max_nbytes + 1)
             yield row_of(content, origin, self.extract, _Beside(folder, name).locate)
@@ -73,7 +77,11 @@ class _Folder:
 
     def address_of(self, name: str) -> str | None:
         """The URL of a file, by its path in the folder."""
-        return resolved(name, self.base_url) if self.base_url else None
+        return resolved(quote(name), self.base_url) if self.base_url else None
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is of this folder: not if a symbolic link leads out of it."""
+        return path.resolve().is_relative_to(self.root)
 
     def file_at(self, address: str, page: str) -> str | None:
         """The path in the folder of the file that an address leads to from a page; None if there is none.
@@ -98,8 +106,9 @@ class _Folder:
             real = path.resolve()
             if not real.is_relative_to(self.root):
                 raise SourceError("outside_folder", str(path))
+            str(real).encode()
             return real.relative_to(self.root).as_posix() if real.is_file() else None
-        except (OSError, RuntimeError):  # too long a name, a loop of links
+        except (OSError, RuntimeError, ValueError):  # too long a name, a loop of links, a name not UTF-8
             return None
 
 
@@ -114,7 +123,7 @@ class _Beside:
         outside = None
         for raw in addresses:
             try:
-                if located := self._here(raw, base):
+                if located := self._here(raw):
                     return located
             except SourceError as error:
                 outside = error
@@ -125,12 +134,13 @@ class _Beside:
             missing = SourceError("missing_file" if _is_path(first) else "bad_url", first[:200])
             raise outside or missing from None
 
-    def _here(self, raw: str, base: str | None) -> Located | None:
+    def _here(self, raw: str) -> Located | None:
         path = self._path(raw)
         name = self._folder.file_at(path, self._page) if path else None
         if not name:
             return None
-        url = resolved(raw, base) or carried_url(self._folder.root.name, name)
+        # Not the address that the page means: saved pages of one site give their own pictures the same ones.
+        url = self._folder.address_of(name) or carried_url(self._folder.root.name, name)
         return Located(url, str(Carrier(str(self._folder.root / name))), raw)
 
     def _path(self, raw: str) -> str | None:

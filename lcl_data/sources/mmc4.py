@@ -114,7 +114,7 @@ def _shards(path: Path, name: str) -> Iterator[tuple[str, Packed]]:
             inside = members(path)
         except ShardError:
             inside = []  # fails again, alone, when it is read
-        if len(inside) > 1:
+        if len(inside) > 1 and len(set(inside)) == len(inside):  # else its members have no names of their own
             yield from ((f"{name}/{member}", Packed(path, member)) for member in inside)
             return
     yield name, Packed(path)

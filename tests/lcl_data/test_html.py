@@ -1,6 +1,7 @@
 """Folders of pages: groups, pictures beside them, and no way out of the folder."""
 
 import json
+import os
 
 import pyarrow.parquet as pq
 import pytest
@@ -82,12 +83,38 @@ def test_a_page_that_knows_its_address_has_urls(tmp_path):
     head = "<link rel=canonical href=https://site.example/a/page.html>"
     src = write(tmp_path, page_html=page("<img src=x.png><img src=y.png>", head=head), x_png="red")
     (x, y), _ = images(src)
-    assert (x.url, y.url) == ("https://site.example/a/x.png", "https://site.example/a/y.png")
+    assert (x.url, y.url) == (f"carried:{src.name}/x.png", "https://site.example/a/y.png")
     assert (carried(x), y.carrier) == (str((src / "x.png").resolve()), None)
     saved = "<!-- saved from url=(0030)https://other.example/b/c.html -->"
     write(tmp_path, page_html=saved + page("<img src=y.png>"))
     ((y,), _) = images(src)
     assert y.url == "https://other.example/b/y.png"
+
+
+def test_saved_pages_of_one_site_keep_their_own_pictures(tmp_path):
+    """Browsers put them into folders of one name beside each page."""
+    saved = "<!-- saved from url=(0030)https://site.example/b/c.html -->" + page(
+        "<img src=index.files/1.png>"
+    )
+    files = {f"{n}__index_html": saved for n in "xy"} | {"x__index_files__1_png": "red"}
+    src = write(tmp_path, **files, y__index_files__1_png="blue")
+    found = [image for row in rows(src) for image in row.document.images]
+    assert len({image.url for image in found}) == len({carried(image) for image in found}) == 2
+
+
+def test_a_page_that_is_a_link_out_of_the_folder_is_not_read(tmp_path):
+    src = write(tmp_path / "www", a_html=page("<img src=x.png>"), x_png="red")
+    (tmp_path / "secret.html").write_text("<p>a secret of this machine</p>")
+    (src / "b.html").symlink_to(tmp_path / "secret.html")
+    (src / "c.html").symlink_to(src / "a.html")
+    a, b, c = rows(src)
+    assert b.document.reason == "outside_folder" and len(c.document.images) == len(a.document.images) == 1
+
+
+def test_a_name_that_is_no_text_is_told_before_any_work(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.html")).write_text("<p>a</p>")
+    with pytest.raises(RecipeError, match="name is not UTF-8; rename"):
+        Html().units(tmp_path)
 
 
 def test_the_folder_may_have_an_address(tmp_path):

@@ -1,10 +1,6 @@
 """MMC4: canonical order, every layout, and the law that a mangled row is counted and never raises."""
 
-import gzip
-import io
 import json
-import random
-import zipfile
 
 import pytest
 from hypothesis import given, settings
@@ -13,61 +9,8 @@ from hypothesis import strategies as st
 from lcl_data.rows import Found, json_fields
 from lcl_data.sources.mmc4 import Mmc4
 from schemas.documents import Document, Image, Text
-from schemas.errors import RecipeError, ShardError, SourceError
-
-PAGE = "http://cars.example/hofi-48.html"
-
-
-def upstream():
-    """A row of the shape of the README's example: image_info runs against the text."""
-    return {
-        "image_info": [
-            {
-                "face_detections": None,
-                "image_name": "b9040a0dbb22.jpg",
-                "matched_sim": 0.27694183588027954,
-                "matched_text_index": 2,
-                "raw_url": "http://cars.example/3/2/index.90.jpg",
-            },
-            {
-                "face_detections": None,
-                "image_name": "db1c21bc8474.jpg",
-                "matched_sim": 0.3234919607639313,
-                "matched_text_index": 1,
-                "raw_url": "http://cars.example/3/2/index.91.jpg",
-            },
-        ],
-        "similarity_matrix": [[0.2436, 0.3175, 0.27694183588027954], [0.2233, 0.3234919607639313, 0.2611]],
-        "text_list": [
-            "A key locks every door.",
-            "One button does the same.",
-            "A lamp blinks when it is done.",
-        ],
-        "url": PAGE,
-        "could_have_url_duplicate": 0,
-    }
-
-
-def line(row):
-    return json.dumps(row).encode() + b"\n"
-
-
-def zipped(name, content, method=zipfile.ZIP_DEFLATED):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
-        archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def rows_of(path, **options):
-    source = Mmc4(**options)
-    return [row for unit in source.units(path) for row in source.read(unit)]
-
-
-def read_lines(tmp_path, content, **options):
-    path = tmp_path / "docs_shard_0_v2.jsonl"
-    path.write_bytes(content)
-    return rows_of(path, **options)
+from schemas.errors import RecipeError, SourceError
+from tests.lcl_data.sentences import line, read_lines, upstream
 
 
 def document_of(tmp_path, row):
@@ -204,42 +147,6 @@ def test_lines_longer_than_a_block(tmp_path):
     assert found == [row["text_list"][0], upstream()["text_list"][0], row["text_list"][0]]
 
 
-@pytest.mark.parametrize("stem", [f"docs_{f}shard_7_v{v}" for f in ("", "no_face_") for v in (2, 3)])
-@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.zip", ".jsonl.gz"])
-def test_every_published_name(tmp_path, stem, ending):
-    content = line(upstream())
-    packed = {
-        ".jsonl": content,
-        ".jsonl.gz": gzip.compress(content),
-        ".jsonl.zip": zipped(f"{stem}.jsonl", content),
-    }
-    (tmp_path / f"{stem}{ending}").write_bytes(packed[ending])
-    (unit,) = Mmc4().units(tmp_path)
-    assert unit.number == 7
-    (row,) = Mmc4().read(unit)
-    assert row.document.texts == tuple(upstream()["text_list"])
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_mirror_zip_of_shards(tmp_path, method):
-    inner = {
-        f"docs_no_face_shard_{i}_v2.jsonl": line(upstream() | {"url": f"http://h.example/{i}"})
-        for i in (5, 3)
-    }
-    with zipfile.ZipFile(tmp_path / "mmc4_0_5000.zip", "w", method) as outer:
-        outer.mkdir("mmc4")
-        for name, content in inner.items():
-            outer.writestr(f"mmc4/{name}.zip", zipped(name, content))
-        with outer.open("mmc4/docs_no_face_shard_9_v2.jsonl", "w", force_zip64=True) as member:
-            member.write(line(upstream()))
-        outer.writestr("mmc4/README.txt", "no shard")
-    units = Mmc4().units(tmp_path)
-    assert [unit.number for unit in units] == [3, 5, 9]
-    found = [row.document.url for unit in units for row in Mmc4().read(unit)]
-    assert found == ["http://h.example/3", "http://h.example/5", PAGE]
-    assert Mmc4().notes(units) == ["missing shard numbers: 4, 6-8"]
-
-
 def test_missing_numbers_are_named_and_keep_their_place(tmp_path):
     for number in (3216, 3219, 3221):
         (tmp_path / f"docs_shard_{number}_v2.jsonl").write_bytes(line(upstream()))
@@ -264,48 +171,6 @@ def test_nothing_to_read(tmp_path):
         Mmc4().units(tmp_path)
     with pytest.raises(RecipeError, match="no such file"):
         Mmc4().units(tmp_path / "absent")
-
-
-def shard_zip():
-    rng = random.Random(0)
-    rows = [upstream() | {"text_list": [str(rng.random()) for _ in range(3)]} for _ in range(300)]
-    return zipped("docs_shard_0_v2.jsonl", b"".join(map(line, rows)))
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
-def test_a_torn_zip_names_file_and_remedy(tmp_path, share):
-    path, whole = tmp_path / "docs_shard_0_v2.jsonl.zip", shard_zip()
-    path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(ShardError, match=r"docs_shard_0_v2\.jsonl\.zip: torn .* download it again"):
-        rows_of(path)
-
-
-def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
-    path = tmp_path / "docs_shard_0_v2.jsonl.zip"
-    with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
-        archive.open("docs_shard_0_v2.jsonl", "w") as member,
-    ):
-        for _ in range(80):
-            member.write(bytes(1 << 20))
-    with pytest.raises(ShardError, match="grows"):
-        rows_of(path)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_damaged_archives_raise_shard_errors_only(tmp_path_factory, data):
-    whole = bytearray(zipped("docs_shard_0_v2.jsonl", line(upstream())))
-    if data.draw(st.booleans()):
-        whole = bytearray(zipped("docs_shard_0_v2.jsonl.zip", bytes(whole), zipfile.ZIP_STORED))
-    for _ in range(data.draw(st.integers(1, 4))):
-        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    path = tmp_path_factory.mktemp("damaged") / "docs_shard_0_v2.jsonl.zip"
-    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
-    try:
-        rows_of(path)
-    except ShardError as error:
-        assert "docs_shard_0_v2.jsonl.zip" in str(error)
 
 
 JSON = st.recursive(

@@ -22,8 +22,16 @@ SAMPLES = Path(__file__).parents[3] / "shared" / "samples" / "webdataset"
 
 
 def test_a_pair_is_its_picture_where_it_lies_and_its_caption(tmp_path):
-    fact = {"url": "http://h.example/a.jpg", "status": "success", "width": 16, "original_width": 640,
-            "original_height": 480, "similarity": 0.25, "punsafe": 0.125, "caption": "as fetched"}  # fmt: skip
+    fact = {
+        "url": "http://h.example/a.jpg",
+        "status": "success",
+        "width": 16,
+        "original_width": 640,
+        "original_height": 480,
+        "similarity": 0.25,
+        "punsafe": 0.125,
+        "caption": "as fetched",
+    }
     (row,) = read(
         tmp_path, ("a/one.jpg", PICTURES[0]), ("a/one.json", json.dumps(fact)), ("a/one.txt", "a boat"),
         ("a/one.cls", "3"), ("a/one.npy", b"\0"),
