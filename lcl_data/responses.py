@@ -71,8 +71,8 @@ def response_of(record: Record) -> Response:
     block = record.block
     if record.headers.get("warc-type") == "resource" or block[:5].upper() != b"HTTP/":
         return Response(200, {"content-type": [record.headers.get("content-type", "")]}, block)
-    end = _END.search(block)
-    head, content = (block[: end.start()], block[end.end() :]) if end else (block, b"")
+    end = _END.search(block, 0, MAX_HTTP_HEADERS)
+    head, content = (block[: end.start()], block[end.end() :]) if end else (block[:MAX_HTTP_HEADERS], b"")
     first, *lines = head.decode("utf-8", "replace").split("\n")
     words = first.split(None, 2)
     status = int(words[1]) if len(words) > 1 and words[1].isascii() and words[1].isdigit() else 0

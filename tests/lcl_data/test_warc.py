@@ -5,14 +5,10 @@ import io
 import json
 import tracemalloc
 import zlib
-from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image as Pixels
 
 from lcl_data.carriers import Carrier
 from lcl_data.download import Download, download
@@ -21,79 +17,28 @@ from lcl_data.ingest import Ingest, ingest
 from lcl_data.records import Record, Tear, records
 from lcl_data.sources.warc import Warc
 from lcl_data.store import facts
-from schemas.documents import Document
-from schemas.errors import ImageError, RecipeError, ShardError
+from schemas.errors import ImageError, RecipeError
+from tests.lcl_data.archived import (
+    ARC,
+    ARCHIVE,
+    INFO,
+    LONG,
+    PAGE,
+    PICTURE,
+    SECOND,
+    SITE,
+    http,
+    outcomes,
+    page,
+    png,
+    record,
+    rows,
+    write,
+)
 from tests.lcl_data.corpus import read_documents, rejects
 
 pytest.importorskip("selectolax")
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "samples" / "warc"
-LONG = (
-    "The keeper climbed the stairs every evening and lit the lamp before the first ship came round the cape."
-)
-SITE = "http://site.example/a/"
-
-
-def page(text=LONG, *tags, head=""):
-    return f"<html><head>{head}</head><body><p>{LONG}</p>{''.join(tags)}<p>{text}</p></body></html>".encode()
-
-
-def png(colour="red", size=(40, 30)):
-    file = io.BytesIO()
-    Pixels.new("RGB", size, colour).save(file, "PNG")
-    return file.getvalue()
-
-
-def http(body, kind="text/html; charset=utf-8", status=200, **headers):
-    lines = [f"HTTP/1.1 {status} Some reason", f"Content-Type: {kind}"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def record(url, block, kind="response", date="2024-05-06T07:08:09Z", **headers):
-    lines = [f"WARC/1.1\r\nWARC-Type: {kind}", f"WARC-Target-URI: {url}", f"WARC-Date: {date}"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, f"Content-Length: {len(block)}", "", ""]).encode() + block + b"\r\n\r\n"
-
-
-def arc(url, block, kind="text/html", date="20010203040506"):
-    return f"{url} 192.0.2.1 {date} {kind} {len(block)}\n".encode() + block + b"\n"
-
-
-INFO = record("", b"software: none\r\n", "warcinfo")
-PAGE = record(SITE + "p.html", http(page("One.", "<img src=x.png>")))
-PICTURE = record(SITE + "x.png", http(png(), "image/png"))
-SECOND = record(SITE + "q.html", http(page("Two.")))
-ARCHIVE = [INFO, record(SITE + "p.html", b"GET / HTTP/1.1\r\n\r\n", "request"), PAGE, PICTURE, SECOND]
-VERSION = arc(
-    "filedesc://x.arc",
-    b"1 0 Somebody\nURL IP-address Archive-date Content-type Archive-length\n",
-    "text/plain",
-)
-ARC = [
-    VERSION,
-    arc(SITE + "p.html", http(page("One.", "<img src=x.png>"))),
-    arc(SITE + "x.png", http(png(), "image/png")),
-]
-PACKED = partial(gzip.compress, mtime=0)
-
-
-def write(path, parts):
-    """An archive; packed record by record where its name ends in .gz."""
-    path.parent.mkdir(exist_ok=True, parents=True)
-    path.write_bytes(b"".join(map(PACKED, parts) if path.suffix == ".gz" else parts))
-    return path
-
-
-def rows(path, **options):
-    source = Warc(**options)
-    return [row for unit in source.units(path) for row in source.read(unit)]
-
-
-def outcomes(found):
-    """Last words of what was kept, reasons of what was not."""
-    return [
-        r.document.texts[-1].split()[-1] if type(r.document) is Document else r.document.reason for r in found
-    ]
 
 
 @pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
@@ -260,89 +205,6 @@ def test_files_of_a_group_share_their_pictures(tmp_path):
     assert Carrier.parse(row.document.images[0].carrier).read(1 << 20) == png()
     with pytest.raises(RecipeError):
         Warc().units(tmp_path / "none")
-
-
-def complete(parts, cut, packed):
-    """Pages that lie before a cut."""
-    sizes = [len(PACKED(part)) if packed else len(part.rstrip(b"\r\n")) for part in parts]
-    whole = [len(PACKED(part)) if packed else len(part) for part in parts]
-    ends = [sum(whole[:i]) + sizes[i] for i in range(len(parts))]
-    return ["One." for part, end in zip(parts, ends, strict=True) if end <= cut and part == PAGE] + [
-        "Two." for part, end in zip(parts, ends, strict=True) if end <= cut and part == SECOND
-    ]
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_wherever_an_archive_is_cut_all_before_the_cut_is_kept(tmp_path, packed):
-    path = write(tmp_path / ("a.warc.gz" if packed else "a.warc"), ARCHIVE)
-    content = path.read_bytes()
-    sizes = [len(PACKED(part) if packed else part) for part in ARCHIVE]
-    ends = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
-    for cut in range(len(content)):
-        if cut % 7 and min(abs(cut - end) for end in ends) > 8:
-            continue  # every place near a record's end, and one in seven of the others
-        path.write_bytes(content[:cut])
-        try:
-            found = outcomes(rows(path))
-        except ShardError:
-            assert cut < 40
-            continue
-        kept = complete(ARCHIVE, cut, packed)
-        words = [word for word in found if word != "torn_record"]
-        # A gzip member that lacks only its checksum holds its record, whole.
-        assert words[: len(kept)] == kept and len(words) <= len(kept) + packed
-        assert found.count("torn_record") <= 1
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_what_stands_behind_a_tear_is_found_again(tmp_path, packed):
-    damaged = bytearray(
-        PACKED(PICTURE) if packed else PICTURE.replace(b"Content-Length: ", b"Content-Length: x", 1)
-    )
-    if packed:
-        damaged[len(damaged) // 2 :] = b""
-    parts = [PACKED(PAGE) if packed else PAGE, bytes(damaged), PACKED(SECOND) if packed else SECOND]
-    path = tmp_path / ("a.warc.gz" if packed else "a.warc")
-    path.write_bytes(b"".join(parts))
-    assert outcomes(rows(path)) == ["One.", "torn_record", "Two."]
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_flipped_bytes_and_garbage_are_counted(tmp_path_factory, data):
-    parts = data.draw(st.sampled_from([ARCHIVE, ARC]))
-    packed = data.draw(st.booleans())
-    content = bytearray(b"".join(map(PACKED, parts) if packed else parts))
-    for _ in range(data.draw(st.integers(1, 3))):
-        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
-    at = data.draw(st.integers(0, len(content)))
-    content[at:at] = data.draw(st.binary(max_size=20))
-    path = tmp_path_factory.mktemp("flipped") / ("a.warc.gz" if packed else "a.warc")
-    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    try:
-        found = rows(path)
-    except ShardError:
-        return
-    for row in found:
-        if isinstance(row.document, Document):
-            assert row.images == len(row.document.images) + len(row.lost)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"hello\n", bytes(1000), gzip.compress(b"hello"), b"\x1f\x8b\x08", b"WARC"]
-)
-def test_a_file_that_is_no_archive_fails_alone(tmp_path, content):
-    (tmp_path / "a.warc.gz").write_bytes(content)
-    write(tmp_path / "b.warc.gz", ARCHIVE)
-    manifest = ingest(tmp_path, tmp_path / "out", Ingest(format="warc"), Engine())
-    assert list(manifest.failed) == ["a.warc.gz"] and "no WARC or ARC" in manifest.failed["a.warc.gz"]
-    assert manifest.ledger.documents.kept == 2
-
-
-def test_trailing_zeros_are_no_tear(tmp_path):
-    path = write(tmp_path / "a.warc.gz", ARCHIVE)
-    path.write_bytes(path.read_bytes() + bytes(4096))
-    assert outcomes(rows(path)) == ["One.", "Two."]
 
 
 def test_the_road_from_archive_to_shard_needs_no_network(tmp_path):
