@@ -74,7 +74,10 @@ def distinct_urls(folder: Path, documents: Sequence[Unit], references: int, engi
     Raises:
         ShardError: a document shard is torn.
     """
-    paths = exchange(folder, documents, _keys, _reduce, buckets_for(references), engine)
+    # A power of two: a corpus that grows then halves the buckets, and neighbours in the list stay neighbours,
+    # so that a new shard takes over from a few earlier ones and not from all.
+    buckets = 1 << (buckets_for(references) - 1).bit_length()
+    paths = exchange(folder, documents, _keys, _reduce, buckets, engine)
     return Urls(tuple(paths), sum(pq.read_metadata(path).num_rows for path in paths))
 
 

@@ -7,6 +7,7 @@ import sys
 import tarfile
 import time
 import warnings
+from contextlib import suppress
 from functools import partial
 from multiprocessing import forkserver, get_context
 
@@ -258,6 +259,13 @@ def wait_for_work(out, process):
     """Until the process writes: a file of its own appears, whatever earlier ones left."""
     before = time.time_ns()
     while process.is_alive():
-        if any(path.lstat().st_mtime_ns > before for path in out.glob("*") if path.exists()):
+        if any(entry > before for entry in times(out)):
             return
         time.sleep(0.002)
+
+
+def times(out):
+    """When the files of a folder were written, of those that stay while one looks."""
+    for path in out.glob("*"):
+        with suppress(FileNotFoundError):
+            yield path.lstat().st_mtime_ns

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from lcl_data.engine import Engine
+from pipelines import training
 from pipelines.console import Console
-from pipelines.recipes import members
+from pipelines.recipes import OURS, members, plan, read
 from pipelines.road import walk
 from schemas.errors import RecipeError
+from schemas.members import names
 
 FILTERS = "lcl_data.filters"
 
@@ -54,6 +56,18 @@ def tell(work: Path, recipe: str, *wrong: str) -> str:
 )
 def test_every_mistake_is_told_before_any_work(tmp_path: Path, wrong: str, told: str) -> None:
     assert told in tell(tmp_path / "work", "demo", wrong)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in OURS.glob("*.yaml")))
+def test_every_recipe_of_ours_is_resolved(tmp_path: Path, name: str) -> None:
+    """All its members and their settings are there, those of the trainer too."""
+    recipe = read(name, [f"ingest.src={tmp_path}", f"work={tmp_path / 'work'}"])
+    road = plan(recipe)
+    assert recipe.name == name and names("lcl_data.sources").count(road.ingest.format) == 1
+    assert len(road.filters or ()) >= len(recipe.filters or ())
+    assert len(road.rules or ()) >= len(recipe.dedupe or ())
+    if road.train is not None:
+        training.check(road.train, None)
 
 
 def test_a_tokenizer_that_is_not_there(tmp_path: Path) -> None:
