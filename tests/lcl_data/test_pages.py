@@ -3,54 +3,10 @@
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from lcl_data.pages import Extraction, Origin, located_on_the_net, row_of
-from schemas.documents import Document, Text
-from schemas.errors import SourceError
+from tests.lcl_data.articles import LONG, OTHER, PAGE, flat, picture, rejected, row
 
 pytest.importorskip("selectolax")
-PAGE = "http://site.example/blog/post.html"
-LONG = (
-    "The lighthouse keeper climbed the stairs every evening, counted the steps aloud, and lit the lamp before"
-    " the first ship of the night came round the cape."
-)
-OTHER = (
-    "In winter the storms came from the north, and then nobody could reach the island for weeks, so the"
-    " stores had to be full by the end of October at the latest."
-)
-
-
-def row(body, head="", url=PAGE, charset=None, robots=(), **options):
-    html = body
-    if isinstance(body, str):
-        html = f"<html><head>{head}</head><body>{body}</body></html>".encode()
-    origin = Origin("html", "0" * 32, "page", url, charset, frozenset(robots))
-    found = row_of(html, origin, Extraction(**options), located_on_the_net)
-    if isinstance(found.document, Document):
-        assert found.images == len(found.document.images) + len(found.lost)
-    return found
-
-
-def items(body, **options):
-    return row(body, **options).document.items
-
-
-def flat(body, **options):
-    """Texts as they are, pictures as their addresses."""
-    return [item.text if isinstance(item, Text) else item.url for item in items(body, **options)]
-
-
-def picture(tag, **options):
-    (image,) = row(f"<article><p>{LONG}</p>{tag}<p>{OTHER}</p></article>", **options).document.images
-    return image
-
-
-def rejected(tag, **options):
-    found = row(f"<article><p>{LONG}</p>{tag}<p>{OTHER}</p></article>", **options)
-    assert not found.document.images
-    return [error.reason for error in found.lost]
 
 
 def test_text_and_pictures_stand_in_reading_order():
@@ -253,73 +209,3 @@ def test_a_page_may_opt_out(content):
     assert row(f"<p>{LONG}</p>", robots={"noai"}).document.reason == "opted_out"
     assert row(f"<p>{LONG}</p>", robots={"noai"}, disallowed=()).document.texts == (LONG,)
     assert row(f"<p>{LONG}</p>", head="<meta name=robots content=noindex>").document.texts == (LONG,)
-
-
-def test_charsets_are_told_stated_or_guessed():
-    russian = "Смотритель маяка каждый вечер поднимался по лестнице и зажигал лампу. " * 3
-    page = f"<p>{russian}</p>"
-    meta = b"<meta charset=windows-1251>"
-    for content, charset in [
-        (page.encode(), None),
-        (page.encode("cp1251"), "windows-1251"),
-        (meta + page.encode("cp1251"), None),
-        (meta + page.encode("cp1251"), "utf-8"),  # a server that is wrong
-        (page.encode("cp1251"), "no-such-charset"),
-        (page.encode("koi8-r"), None),
-        (b"\xef\xbb\xbf" + page.encode(), "latin-1"),
-        (b"\xff\xfe" + page.encode("utf-16-le"), None),
-    ]:
-        assert row(content, charset=charset).document.texts == (russian.strip(),)
-    torn = "<meta charset=utf-8><p>" + "ü" * 2000
-    assert "ü" * 1999 in row(torn.encode()[:-1] + b"\xff").document.texts[0]
-
-
-@pytest.mark.parametrize(
-    "body", ["", "<p>", "<nav>Home</nav>", "<img>", "<ul><li><a href=1>One page of many</a></ul>"]
-)
-def test_a_page_of_nothing_is_rejected(body):
-    found = row(body)
-    assert (found.document.reason, found.images) == ("no_content", body.count("<img"))
-
-
-def test_pages_that_would_keep_a_parser_busy_are_rejected():
-    assert row("<div>" * 30_000).document.reason == "too_deep"
-    assert row("<p " + " ".join(f"a{i}=1" for i in range(20_000)) + ">").document.reason == "too_deep"
-    assert row("x" * 200, max_nbytes=100).document.reason == "too_large"
-    deep = "<div>" * 900 + f"<p>{LONG}</p>" + "<img src=a.jpg>"
-    assert flat(deep) == [LONG, "http://site.example/blog/a.jpg"]
-
-
-def test_xhtml_may_close_an_element_at_once():
-    head = "<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'><head><title/></head>"
-    html = f"{head}<body><a name='x'/><p>{LONG}</p></body></html>"
-    assert row(html.encode()).document.texts == (LONG,)
-
-
-NAMES = "div p table tr td ul li a b noscript picture pre nav article h1 math svg figure template select body"
-ODDITIES = [
-    "<img>",
-    "<img src=a.jpg>",
-    "<img data-src=b.jpg srcset='x 1w, , ,y 2x'>",
-    "<source srcset=c.jpg>",
-    "<base href='http://['>",
-    "<meta name=robots content=noai>",
-    *("<br>", "<!--", "-->", "&#0;", "\0", "\ud800", "<", " ", LONG),
-]
-TAGS = [f"<{tag}>" for name in NAMES.split() for tag in (name, f"/{name}", f"{name} class='nav ads' href=x")]
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from(TAGS + ODDITIES), max_size=60), st.binary(max_size=20))
-def test_no_page_raises_and_every_picture_is_counted(parts, noise):
-    found = row("".join(parts).encode("utf-8", "surrogatepass") + noise)
-    if isinstance(found.document, SourceError):
-        assert not found.lost
-    else:
-        assert found.document.items and all(text.strip() for text in found.document.texts)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=300), st.sampled_from([None, "utf-8", "shift_jis", "utf-16", "idna", "x"]))
-def test_bytes_of_any_kind_are_counted(content, charset):
-    row(content, charset=charset)
