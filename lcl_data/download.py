@@ -97,19 +97,17 @@ def download(
     stage.prepare()
     found, _ = sound_units(docs)
     sound = [unit for unit in found if unit.payload]
-    documents = _rows(docs, sound)
+    documents, size = _rows(docs, sound), settings.images_per_shard
     if settings.backend == "img2dataset":
         urls = _urls(stage, docs, sound, engine)
-        shards = shard_units(urls, documents, settings.images_per_shard)
+        shards = shard_units(urls, documents, size)
         drafts = [_draft(stage, unit, documents) for unit in shards]
-        img2dataset.run(
-            stage, drafts, urls, settings.fetch, settings.picture, settings.images_per_shard, engine
-        )
+        img2dataset.run(stage, drafts, urls, settings.fetch, settings.picture, size, engine)
     else:
         with decoders(engine.local) as pool:
             urls = _urls(stage, docs, sound, engine)
-            shards = shard_units(urls, documents, settings.images_per_shard)
-            known = _previous(stage, shards, urls, settings.images_per_shard, engine)
+            shards = shard_units(urls, documents, size)
+            known = _previous(stage, shards, urls, size, engine)
             work = _Filling(stage, urls, settings, documents, known, retry_failed, engine.progress)
             with collected_rarely():
                 asyncio.run(work.run(shards, pool))

@@ -8,7 +8,8 @@ is of neither length belongs to nobody, and stays whole in the document's meta.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lcl_data.sources import parse
+from lcl_data.links import absolute
+from lcl_data.sources import dump, parse
 from schemas.documents import Image, Item, Text
 from schemas.errors import SourceError
 
@@ -119,6 +120,25 @@ def columns(fact: Mapping[str, Any], wanted: Mapping[str, str]) -> tuple[dict[st
     fits = {name: fact[key] for name, key in wanted.items() if _fits(name, fact.get(key))}
     used = {wanted[name] for name in fits}
     return fits, {key: value for key, value in fact.items() if key not in used}
+
+
+def linked(raw: str, page: str | None, fact: Mapping[str, Any], wanted: Mapping[str, str]) -> Image:
+    """The picture that an upstream URL means.
+
+    Args:
+        raw: the URL as upstream has it; kept where the absolute one differs.
+        page: address of the page.
+        fact: what upstream says of the picture.
+        wanted: as of `columns`.
+
+    Raises:
+        SourceError: `bad_url`, it means no picture that can be fetched.
+    """
+    address = absolute(raw, page)
+    if address is None:
+        raise SourceError("bad_url", raw[:200])
+    known, meta = columns(fact, wanted)
+    return Image(url=address, meta=dump(meta | ({"raw_url": raw} if address != raw else {})), **known)
 
 
 def _per_image(found: Sequence[Slot], values: Any) -> list[Any] | None:

@@ -18,7 +18,6 @@ from pydantic import Field
 
 from lcl_data import files, slots
 from lcl_data.carriers import Carrier, carried_url
-from lcl_data.links import absolute
 from lcl_data.rows import Fields, Found, json_fields, parquet_rows
 from lcl_data.sources import Row, Source, dump, find, name_of, numbered, parse, rest, row
 from lcl_data.stage import Unit
@@ -75,7 +74,7 @@ class Mint1t(Source):
         found = slots.slots(fields)
         page = _url(fields)
         facts, meta = slots.deal(found, _meta(fields, page), _PER_IMAGE)
-        items, lost = slots.items(found, lambda _, number, url: _linked(url, page, facts[number]))
+        items, lost = slots.items(found, lambda _, k, url: slots.linked(url, page, facts[k], _FACTS))
         return Document(id, "mint1t", items, page, self.license, dump(meta)), lost
 
     def _paper(self, fields: Fields, stack: "_Stack", id: str) -> tuple[Document, tuple[SourceError, ...]]:
@@ -196,12 +195,3 @@ def _place(entry: Any) -> tuple[int, int] | None:
     """Page and xref of an entry of `image_metadata`."""
     page, xref = (entry.get("page"), entry.get("xref")) if isinstance(entry, dict) else (None, None)
     return (page, xref) if type(page) is int and type(xref) is int else None
-
-
-def _linked(raw: str, page: str | None, fact: dict[str, Any]) -> Image:
-    """A picture of HTML."""
-    address = absolute(raw, page)
-    if address is None:
-        raise SourceError("bad_url", raw[:200])
-    known, meta = slots.columns(fact, _FACTS)
-    return Image(url=address, meta=dump(meta | ({"raw_url": raw} if address != raw else {})), **known)

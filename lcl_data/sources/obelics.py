@@ -12,11 +12,10 @@ from typing import Any
 from pydantic import Field
 
 from lcl_data import slots
-from lcl_data.links import absolute
 from lcl_data.rows import Fields, Found, parquet_rows
 from lcl_data.sources import Row, Source, dump, find, name_of, numbered, ranges, rest, row
 from lcl_data.stage import Unit
-from schemas.documents import Document, Image, document_id
+from schemas.documents import Document, document_id
 from schemas.errors import SourceError
 
 _SHARD = re.compile(r"(?P<number>\d{1,9})(?:-of-(?P<total>\d{1,9}))?[^/]*\.parquet\Z")
@@ -64,7 +63,7 @@ class Obelics(Source):
         facts = _facts(fields, found)
         general = slots.json_of(fields, "general_metadata", dict) or {}
         page = _page(general, facts)
-        items, lost = slots.items(found, lambda at, _, url: _image(url, page, facts[at] or {}))
+        items, lost = slots.items(found, lambda at, _, url: slots.linked(url, page, facts[at] or {}, _FACTS))
         others = rest(fields, _COLUMNS) | ({"general_metadata": general} if general else {})
         return Document(id, "obelics", items, page, self.license, dump(others)), lost
 
@@ -87,11 +86,3 @@ def _facts(fields: dict[str, Any], found: list[slots.Slot]) -> list[dict[str, An
 def _page(general: dict[str, Any], facts: list[dict[str, Any] | None]) -> str | None:
     found = [general.get("url"), *(fact.get("document_url") for fact in facts if fact)]
     return next((url for url in found if isinstance(url, str) and url), None)
-
-
-def _image(raw: str, page: str | None, fact: dict[str, Any]) -> Image:
-    address = absolute(raw, page)
-    if address is None:
-        raise SourceError("bad_url", raw[:200])
-    known, meta = slots.columns(fact, _FACTS)
-    return Image(url=address, meta=dump(meta | ({"raw_url": raw} if address != raw else {})), **known)

@@ -14,11 +14,10 @@ from pydantic import Field
 
 from lcl_data import slots
 from lcl_data.archives import READABLE, Packed
-from lcl_data.links import absolute
 from lcl_data.rows import Fields, Found, json_rows, parquet_rows
 from lcl_data.sources import Row, Source, dump, find, name_of, numbered, rest, row
 from lcl_data.stage import Unit
-from schemas.documents import Document, Image, document_id
+from schemas.documents import Document, document_id
 from schemas.errors import SourceError
 
 _SHARD = re.compile(r"(?:train-|shard_)(?P<number>\d{1,9})[^/]*\Z")
@@ -69,7 +68,7 @@ class Omnicorpus(Source):
         facts, meta = slots.deal(found, fields, _PER_IMAGE)
         page = meta.get("general_metadata", {}).get("url")
         page = page if isinstance(page, str) and page else None
-        items, lost = slots.items(found, lambda _, number, url: _image(url, page, facts[number]))
+        items, lost = slots.items(found, lambda _, k, url: slots.linked(url, page, facts[k], _FACTS))
         return Document(id, "omnicorpus", items, page, self.license, dump(meta)), lost
 
 
@@ -77,11 +76,3 @@ def _nested(fields: dict[str, Any]) -> dict[str, Any]:
     """The nested columns that say something."""
     values = {key: slots.json_of(fields, key, kind) for key, kind in _NESTED.items()}
     return {key: value for key, value in values.items() if value}
-
-
-def _image(raw: str, page: str | None, fact: dict[str, Any]) -> Image:
-    address = absolute(raw, page)
-    if address is None:
-        raise SourceError("bad_url", raw[:200])
-    known, meta = slots.columns(fact, _FACTS)
-    return Image(url=address, meta=dump(meta | ({"raw_url": raw} if address != raw else {})), **known)
