@@ -21,6 +21,7 @@ from lcl_data.filters.punctuation import Punctuation
 from lcl_data.filters.special_characters import SpecialCharacters
 from lcl_data.filters.stop_words import StopWords
 from lcl_data.filters.text_length import TextLength
+from lcl_data.filters.text_share import TextShare
 from lcl_data.filters.word_repetition import WordRepetition
 from lcl_data.filters.words_per_image import WordsPerImage
 from lcl_data.views import check, measured
@@ -357,6 +358,13 @@ def test_words_per_image():
         "too_many",
         None,
     ]
+
+
+def test_text_share():
+    texts, images = [0, 1, 1, 3, 0], [2, 3, 1, 0, 0]
+    assert reasons(TextShare(), texts=texts, images=images) == [None] * 5
+    cut = TextShare(min=0.25, max=0.5)
+    assert reasons(cut, texts=texts, images=images) == ["too_low", None, None, "too_high", "too_low"]
 
 
 def test_domains_stand_for_their_subdomains(tmp_path):
