@@ -29,7 +29,7 @@ from lcl_data.sources import (
     row,
 )
 from lcl_data.stage import Unit
-from schemas.documents import Document, Image, Item, document_id
+from schemas.documents import Document, Image, Item, Text, document_id
 from schemas.documents import texts as text_items
 from schemas.errors import ShardError, SourceError
 
@@ -97,10 +97,7 @@ class Mmc4(Source):
                 images.append(_image(info, page, len(texts), rows[index] if rows else None))
             except SourceError as error:
                 lost.append(SourceError(error.reason, f"image_info[{index}]: {error.detail}"))
-        items: list[Item] = [*text_items(texts)]
-        # From the last text to the first, so that the anchors of those before stay the places of their texts.
-        for image in sorted(images, key=_anchor)[::-1]:
-            items.insert(_anchor(image), image)
+        items = _woven(text_items(texts), images)
         if not items:
             raise SourceError("empty", "no text and no image")
         used = _COLUMNS | {"similarity_matrix"} if rows is not None else _COLUMNS
@@ -118,6 +115,17 @@ def _shards(path: Path, name: str) -> Iterator[tuple[str, Packed]]:
             yield from ((f"{name}/{member}", Packed(path, member)) for member in inside)
             return
     yield name, Packed(path)
+
+
+def _woven(texts: list[Text], images: list[Image]) -> list[Item]:
+    """Every image directly before its sentence; those of one sentence in the order they came in."""
+    items: list[Item] = []
+    start = 0
+    for image in sorted(images, key=_anchor):
+        items += texts[start : _anchor(image)]
+        items.append(image)
+        start = _anchor(image)
+    return items + texts[start:]
 
 
 def _anchor(image: Image) -> int:
