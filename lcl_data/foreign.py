@@ -124,6 +124,7 @@ def described(table: Path, tar: Path, references: dict[str, int]) -> list[Row]:
         if references and found["url"] not in references:
             continue
         row: Row = dict.fromkeys(IMAGES.names) | {name: found.get(name) for name in _MEASURED}
+        row["url"] = found["url"] or ""  # a null names no picture, but was tried and is counted
         row |= stored.get(str(found["key"]), _LOST) if row["status"] == SUCCESS else outcome(found)
         rows.append(row | {"references": references.get(row["url"], 1)})
     return rows

@@ -25,9 +25,11 @@ from lcl_data.filter import filter_documents
 from lcl_data.filters.image_bytes import ImageBytes
 from lcl_data.shard import Shard, shard
 from lcl_data.tokenizer import train
+from schemas.documents import Image
 from schemas.errors import RecipeError, ShardError
 from schemas.images import SUCCESS
 from schemas.manifest import read_manifest
+from tests.lcl_data.corpus import document, write_documents
 from tests.lcl_data.loopback import Answer, running
 from tests.lcl_data.test_download import contents, picture, write_docs
 
@@ -163,6 +165,17 @@ def test_a_picture_that_img2dataset_lists_but_does_not_hold_fails_alone(tmp_path
     ledger = foreign.index(folder, Engine(1)).ledger.images
     assert ledger.kept == 1 and ledger.balances and ledger.rejected["not_in_tar"] == 1
     assert store.read_pictures(folder, ["000000000", "000000002"]) == {"000000000": picture(1)}
+
+
+def test_a_row_of_img2datasets_without_an_address_is_counted_and_found_by_nobody(tmp_path):
+    folder = img2datasets_folder(tmp_path / "theirs")
+    listed = pq.read_table(folder / "00000.parquet")
+    urls = pa.array([None, *listed["url"].to_pylist()[1:]], pa.string())
+    pq.write_table(listed.set_column(0, "url", urls), folder / "00000.parquet")
+    ledger = foreign.index(folder, Engine(1)).ledger.images
+    assert (ledger.read, ledger.kept) == (4, 2) and ledger.balances
+    docs = write_documents(tmp_path / "in", [[document(0, Image("http://a.example/2.jpg"), Image("gone"))]])
+    assert filter_documents(docs, tmp_path / "out", [], Engine(1), images=folder).ledger.images.kept == 1
 
 
 def test_the_stored_bytes_stand_in_where_img2dataset_does_not_know_the_originals(tmp_path):
