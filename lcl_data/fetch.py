@@ -55,7 +55,7 @@ class Fetch(Settings):
         description="the truth; add a contact address for a large crawl",
     )
     disallowed: tuple[str, ...] = Field(
-        ("noai", "noimageai", "noindex", "noimageindex"),
+        ("noai", "noimageai", "noindex", "noimageindex", "none"),
         description="X-Robots-Tag directives that are a no, to whichever agent they are said",
     )
     allow_private: bool = Field(

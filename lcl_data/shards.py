@@ -1,5 +1,4 @@
-"""The door for trainers: random access to the rows of training shards, from either container, bytes untouched
-until asked for.
+"""The door for trainers: random access to the rows of training shards, from either container.
 
 It needs pyarrow, numpy and the standard library only, so that a training machine needs no curation engine.
 Files are memory-mapped: opening a corpus costs its metadata, and a picture is a view of the page cache.
