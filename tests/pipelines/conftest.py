@@ -23,7 +23,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 from ray.cluster_utils import Cluster
 cluster = Cluster()
 for _ in range(2):
-    cluster.add_node(num_cpus=1, object_store_memory=100 << 20, node_ip_address="127.0.0.1")
+    cluster.add_node(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False)
 print(cluster.address, flush=True)
 sys.stdin.read()
 cluster.shutdown()
