@@ -7,8 +7,8 @@ the one host, shards of 500, area filter, JPEG quality 95, sha256. Measured: ima
 its start-up; images/s inside the shards (ours: from the first request the server saw to the last tar;
 img2dataset: by the times in its own statistics, which leave out its start). Medians of the runs, beside the
 floor of this machine: CPU-milliseconds that Pillow needs to decode, reduce and encode one of these pictures.
-Goals: 10 times the whole command, 1.5 times the window. Measured on quiet cores: 4.5 and 1.3 times, so both
-are missed; benchmarks/README.md says where the time goes.
+Goals: 10 times the whole command, 1.5 times the window. Measured on quiet cores: 5.1 and 1.7 times, so the
+first is missed; benchmarks/README.md says where the time goes.
 """
 
 import argparse
