@@ -201,8 +201,7 @@ def ask(name: str, work: Path, corpus: int) -> None:
         from lcl_data.shard import Shard, shard
         from lcl_data.tokenizer import train
 
-        work.joinpath("tokenizer").mkdir(exist_ok=True)
-        if not (path := work / "tokenizer" / "tokenizer.json").exists():
+        if not (path := work / "tokenizer.json").exists():
             train((" ".join(words_of(n)) for n in range(2000)), 4096, path)
         shard(docs, images, out, Shard(tokenizer=str(path)), engine)
     else:
