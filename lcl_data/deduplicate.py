@@ -49,12 +49,11 @@ def deduplicate(
         ShardError: there is no manifest in `docs`, or a shard of the right size is torn.
     """
     rules = [rule.reading(images) for rule in rules]
-    stage = stage_of(docs, out, rules, images)
+    stage, units = stage_of(docs, out, rules, images)
     if manifest := stage.finished():
         exchange.remove(out)
         return manifest
     stage.prepare()
-    units, _ = sound_units(docs)
     asked = [unit for unit in units if unit.payload]
     decisions: Decisions = ()
     for number, rule in enumerate(rules):
@@ -67,12 +66,15 @@ def deduplicate(
     return manifest
 
 
-def stage_of(docs: Path, out: Path, rules: Sequence[Rule], images: Path | None = None) -> Stage:
-    """The stage as `deduplicate` is about to fill it."""
+def stage_of(
+    docs: Path, out: Path, rules: Sequence[Rule], images: Path | None = None
+) -> tuple[Stage, list[Unit]]:
+    """The stage as `deduplicate` is about to fill it, and its units."""
+    units, torn = sound_units(docs)
     settings = {"rules": [{key(rule): settings_of(rule)} for rule in rules]}
     stores = [input_of("images", images, IMAGES_FROM)] if images else []
-    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *stores, *code_of(rules), *sound_units(docs)[1])
-    return Stage("dedupe", out, settings, inputs)
+    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *stores, *code_of(rules), *torn)
+    return Stage("dedupe", out, settings, inputs), units
 
 
 def _scratch(out: Path, question: str, digest: str, step: str) -> Path:

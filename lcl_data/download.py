@@ -91,11 +91,10 @@ def download(
     refuse(out)
     if retry_failed and settings.backend != "lcl":
         raise RecipeError("img2dataset never tries a failed URL again; use backend lcl for --retry-failed")
-    stage = stage_of(docs, out, settings)
+    stage, found = stage_of(docs, out, settings)
     if not retry_failed and (done := stage.finished()):
         return done
     stage.prepare()
-    found, _ = sound_units(docs)
     sound = [unit for unit in found if unit.payload]
     documents, size = _rows(docs, sound), settings.images_per_shard
     if settings.backend == "img2dataset":
@@ -118,10 +117,11 @@ def download(
     return manifest
 
 
-def stage_of(docs: Path, out: Path, settings: Download) -> Stage:
-    """The stage as `download` is about to fill it."""
-    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *sound_units(docs)[1])
-    return Stage("download", out, identity(settings), inputs, leaves=(previous.FOLDER,))
+def stage_of(docs: Path, out: Path, settings: Download) -> tuple[Stage, list[Unit]]:
+    """The stage as `download` is about to fill it, and the document shards it reads."""
+    units, torn = sound_units(docs)
+    inputs = (input_of("documents", docs, DOCUMENTS_FROM), *torn)
+    return Stage("download", out, identity(settings), inputs, leaves=(previous.FOLDER,)), units
 
 
 def identity(settings: Download) -> dict[str, Any]:

@@ -50,12 +50,11 @@ def filter_documents(
     """
     sources = sources_of(filters, images, scores)
     notes = accept(images, engine) if images else []
-    stage = stage_of(docs, out, filters, images, sources)
+    stage, units = stage_of(docs, out, filters, images, sources)
     if manifest := stage.finished():
         exchange.remove(out)
         return manifest
     stage.prepare()
-    units, _ = sound_units(docs)
     evidence = sources.gather(partial(exchange.scratch, out, digest=stage.digest), docs, units, engine)
     manifest = stage.run(partial(_filter_shard, tuple(filters), evidence), units, engine, notes)
     exchange.remove(out)
@@ -64,13 +63,14 @@ def filter_documents(
 
 def stage_of(
     docs: Path, out: Path, filters: Sequence[Filter], images: Path | None, sources: Sources
-) -> Stage:
-    """The stage as `filter_documents` is about to fill it, with the evidence of `sources_of`."""
+) -> tuple[Stage, list[Unit]]:
+    """The stage as `filter_documents` is about to fill it by the evidence of `sources_of`; its units."""
+    units, torn = sound_units(docs)
     stores = [input_of("images", images, IMAGES_FROM)] if images else []
     documents = input_of("documents", docs, DOCUMENTS_FROM)
-    inputs = (documents, *stores, *sources.scores.inputs, *code_of(filters), *sound_units(docs)[1])
+    inputs = (documents, *stores, *sources.scores.inputs, *code_of(filters), *torn)
     settings = {"filters": [{key(each): settings_of(each)} for each in filters]}
-    return Stage("filter", out, settings, inputs)
+    return Stage("filter", out, settings, inputs), units
 
 
 def sources_of(filters: Sequence[Filter], images: Path | None, scores: Sequence[Path]) -> Sources:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from lcl_data import deduplicate, download, filter, ingest, shard
+from lcl_data.dedupe import Rule
 from lcl_data.filters import Filter
 from lcl_data.stage import Stage
 from pipelines import training, vocabulary
@@ -49,7 +50,7 @@ def _steps(road: Plan) -> Iterator[Step]:
     yield "ingest", docs, lambda: ingest.stage_of(road.src, work / "documents", road.ingest)[0]
     if road.download is not None:
         images = work / "images"
-        yield "download", images, partial(download.stage_of, docs, images, road.download)
+        yield "download", images, partial(_download, docs, images, road.download)
     if road.filters is not None:
         filtered = work / "filtered"
         yield "filter", filtered, partial(_filter, docs, filtered, road.filters, images, road.scores)
@@ -57,7 +58,7 @@ def _steps(road: Plan) -> Iterator[Step]:
     if road.rules is not None:
         unique = work / "deduplicated"
         rules = [rule.reading(images) for rule in road.rules]
-        yield "dedupe", unique, partial(deduplicate.stage_of, docs, unique, rules, images)
+        yield "dedupe", unique, partial(_dedupe, docs, unique, rules, images)
         docs = unique
     yield from _shards(road, docs)
     if road.train is not None:
@@ -69,7 +70,15 @@ def _steps(road: Plan) -> Iterator[Step]:
 def _filter(
     docs: Path, out: Path, filters: Sequence[Filter], images: Path | None, scores: Sequence[Path]
 ) -> Stage:
-    return filter.stage_of(docs, out, filters, images, filter.sources_of(filters, images, scores))
+    return filter.stage_of(docs, out, filters, images, filter.sources_of(filters, images, scores))[0]
+
+
+def _download(docs: Path, out: Path, settings: download.Download) -> Stage:
+    return download.stage_of(docs, out, settings)[0]
+
+
+def _dedupe(docs: Path, out: Path, rules: Sequence[Rule], images: Path | None) -> Stage:
+    return deduplicate.stage_of(docs, out, rules, images)[0]
 
 
 def _shards(road: Plan, docs: Path) -> Iterator[Step]:

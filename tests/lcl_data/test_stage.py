@@ -167,8 +167,8 @@ def test_changed_code_of_a_third_party_is_another_stage(
 
     def digests() -> list[str]:
         read, units = ingest.stage_of(dump, tmp_path, Ingest(format="their_members:TheirObelics"))
-        cut = filter.stage_of(docs, tmp_path, filters, None, filter.sources_of(filters, None, ()))
-        found = deduplicate.stage_of(docs, tmp_path, rules)
+        cut, _ = filter.stage_of(docs, tmp_path, filters, None, filter.sources_of(filters, None, ()))
+        found, _ = deduplicate.stage_of(docs, tmp_path, rules)
         return [read.digest, *map(read.digest_of, units), cut.digest, found.digest]
 
     before = digests()
