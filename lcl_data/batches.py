@@ -11,14 +11,19 @@ from lcl_data.pictures import Picture, Prepared, Refusal
 
 _PICTURES = 16
 _NBYTES = 4 << 20
+_WAITING = 2 * _PICTURES  # bodies that wait while all decoders are busy
+_AHEAD = 2  # batches per decoding process: one is worked on, one waits
 
 Place = TypeVar("Place")
 Settle = Callable[[Place, Prepared | Refusal], None]
 
 
 class Batches(Generic[Place]):
-    """Gathers bodies, has them decoded and settles each batch as soon as it is done: a slow host must not
-    hold up what others have sent.
+    """Has bodies decoded and settles each batch as soon as it is done: a slow host must not hold up what
+    others have sent.
+
+    A batch is what waits when a decoder has room for it: many bodies where decoding is the bottleneck, one
+    where the network is, and none ever waits for company.
     """
 
     def __init__(self, pool: Decoders, settings: Picture, settle: Settle[Place]) -> None:
@@ -26,31 +31,35 @@ class Batches(Generic[Place]):
         self._pool = pool
         self._settings = settings
         self._settle = settle
-        self._held: list[tuple[Place, bytes]] = []
-        self._nbytes = 0
-        self._sent: set[asyncio.Task[None]] = set()  # batches that are being decoded
+        self._arrived: asyncio.Queue[tuple[Place, bytes] | None] = asyncio.Queue(_WAITING)
 
     async def add(self, place: Place, content: bytes) -> None:
         """Take a body; waits while the decoding processes have more than they need to stay busy."""
-        self._held.append((place, content))
-        self._nbytes += len(content)
-        if len(self._held) >= _PICTURES or self._nbytes >= _NBYTES:
-            await self._send()
+        await self._arrived.put((place, content))
 
-    async def finish(self) -> None:
-        """Returns when every body taken is settled."""
-        await self._send()
-        await asyncio.gather(*self._sent)
+    async def close(self) -> None:
+        """Say that no more bodies come."""
+        await self._arrived.put(None)
 
-    async def _send(self) -> None:
-        while len(self._sent) > 2 * self._pool.size:
-            done, self._sent = await asyncio.wait(self._sent, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        self._sent.add(asyncio.create_task(self._decode(self._held)))
-        self._held, self._nbytes = [], 0
+    async def run(self) -> None:
+        """Returns when `close` was called and every body taken is settled."""
+        await asyncio.gather(*(self._decode() for _ in range(_AHEAD * self._pool.size)))
 
-    async def _decode(self, batch: list[tuple[Place, bytes]]) -> None:
-        outcomes = await self._pool.prepare([content for _, content in batch], self._settings)
-        for (place, _), outcome in zip(batch, outcomes, strict=True):
-            self._settle(place, outcome)
+    async def _decode(self) -> None:
+        while batch := await self._next():
+            outcomes = await self._pool.prepare([content for _, content in batch], self._settings)
+            for (place, _), outcome in zip(batch, outcomes, strict=True):
+                self._settle(place, outcome)
+
+    async def _next(self) -> list[tuple[Place, bytes]]:
+        """What waits, up to a batch; nothing when no more bodies come."""
+        batch, nbytes = [], 0
+        body = await self._arrived.get()
+        while body is not None:
+            batch.append(body)
+            nbytes += len(body[1])
+            if len(batch) == _PICTURES or nbytes >= _NBYTES or self._arrived.empty():
+                return batch
+            body = self._arrived.get_nowait()
+        self._arrived.put_nowait(None)  # for the others
+        return batch

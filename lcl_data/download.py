@@ -4,27 +4,22 @@ One process fetches (so that limits per host hold for the whole command), others
 when all its URLs have an outcome, so a killed run loses the shards in hand and no more.
 """
 
-import asyncio
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from lcl_data import exchange, files, img2dataset, previous, store
-from lcl_data.batches import Batches
-from lcl_data.carriers import Carrier
 from lcl_data.decoders import Decoders, decoders
 from lcl_data.draft import Draft
 from lcl_data.engine import Engine, Progress
-from lcl_data.fetch import Fetch, Fetched, fetch_all, is_transient
+from lcl_data.fetch import Fetch, is_transient
+from lcl_data.filling import Filling, Known
 from lcl_data.foreign import refuse
 from lcl_data.frames import sound_units
 from lcl_data.garbage import collected_rarely
-from lcl_data.pictures import Picture, Prepared, Refusal
+from lcl_data.pictures import Picture
 from lcl_data.previous import Previous
 from lcl_data.spool import Spool
 from lcl_data.stage import DOCUMENTS_FROM, Stage, Unit, input_of
@@ -34,8 +29,6 @@ from schemas.manifest import Count, Manifest, read_manifest
 from schemas.recipe import Settings
 from schemas.versions import release
 
-_REPORTED = 16  # outcomes between two reports of progress
-_THREADS = 64  # name look-ups wait in threads
 _SHARDS = 100_000  # five digits of a key
 # Settings that say how hard to try, not what to keep: a run may be continued with others.
 _EFFORT = frozenset(
@@ -61,6 +54,12 @@ class Download(Settings):
     backend: Literal["lcl", "img2dataset"] = Field(
         "lcl",
         description="lcl, or img2dataset's fetcher and resizer (an extra; cannot refuse private addresses)",
+    )
+
+    in_hand: int = Field(
+        32,
+        ge=1,
+        description="shards under way at once: more let a run pass by slower hosts, and a kill lose more",
     )
 
     @property
@@ -107,9 +106,8 @@ def download(
             urls = _urls(stage, docs, sound, engine)
             shards = shard_units(urls, documents, size)
             known = _previous(stage, shards, urls, size, engine)
-            work = _Filling(stage, urls, settings, documents, known, retry_failed, engine.progress)
-            with collected_rarely():
-                asyncio.run(work.run(shards, pool))
+            making = _Shards(stage, urls, documents, known, settings)
+            making.fill(shards, pool, retry_failed, engine.progress)
     why = "not as its manifest says; run the stage that wrote it again, then this one"
     manifest = stage.finish(shards, {unit.name: why for unit in found if not unit.payload})
     previous.remove(out)
@@ -126,7 +124,7 @@ def stage_of(docs: Path, out: Path, settings: Download) -> tuple[Stage, list[Uni
 
 def identity(settings: Download) -> dict[str, Any]:
     """The settings that decide what a shard holds: they enter the digest, the effort of fetching does not."""
-    return settings.model_dump(mode="json", exclude={"fetch": set(_EFFORT)})
+    return settings.model_dump(mode="json", exclude={"fetch": set(_EFFORT), "in_hand": True})
 
 
 def _made_by(stage: Stage) -> str:
@@ -176,124 +174,48 @@ def _draft(stage: Stage, unit: Unit, documents: int) -> Draft:
     return draft
 
 
-class _Filling:
-    """One run over the shards of a store that are still to be made."""
-
-    def __init__(
-        self,
-        stage: Stage,
-        urls: Urls,
-        settings: Download,
-        documents: int,
-        known: Previous,
-        retry_failed: bool,
-        progress: Progress,
-    ) -> None:
-        self._stage = stage
-        self._urls = urls
-        self._settings = settings
-        self._documents = documents
-        self._known = known
-        self._retry_failed = retry_failed
-        self._progress = progress
-        self._places: dict[int, _Place] = {}  # of the URLs under way, by their number in this run
-        self._finished: asyncio.Queue[Spool] = asyncio.Queue()
-        self._waiting = 0  # URLs without an outcome
-        self._open: set[Spool] = set()  # shards in hand
-
-    async def run(self, shards: list[Unit], pool: Decoders) -> None:
-        """Fetch, decode, write; returns when every shard is published."""
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
-        todo = [unit for unit in shards if self._is_wanted(unit)]
-        self._waiting = sum(map(self._urls_in, todo))
-        try:
-            await asyncio.gather(self._gather(todo, pool), self._write(len(todo)))
-        finally:  # of an error: what waits on a full disk must not fill it further
-            for spool in self._open:
-                spool.discard()
-
-    async def _write(self, count: int) -> None:
-        """Publish shards as they are complete, while others are fetched."""
-        for _ in range(count):
-            spool = await self._finished.get()
-            await asyncio.to_thread(spool.write)
-            self._open.remove(spool)
-
-    def _urls_in(self, unit: Unit) -> int:
-        size = self._settings.images_per_shard
-        return max(0, min(size, self._urls.count - unit.number * size))
-
-    async def _gather(self, todo: list[Unit], pool: Decoders) -> None:
-        """Bring every URL to its outcome."""
-        batches = Batches(pool, self._settings.picture, self._decoded)
-        async with aclosing(fetch_all(self._draw(todo), self._settings.fetch)) as results:
-            async for fetched in results:
-                place = self._places.pop(fetched.index)
-                if fetched.content is None:
-                    self._failed(place, fetched)
-                else:
-                    await batches.add((place, fetched), fetched.content)
-        await batches.finish()
-
-    def _draw(self, todo: list[Unit]) -> Iterator[str | Carrier]:
-        """What to fetch or read, shard after shard, drawn when there is room for them."""
-        number = 0
-        for unit in todo:
-            spool = self._begin(unit)
-            for index, url in spool.missing():
-                self._places[number] = _Place(spool, index)
-                number += 1
-                yield Carrier.parse(url.carrier) if url.carrier else url.url
-
-    def _begin(self, unit: Unit) -> Spool:
-        size = self._settings.images_per_shard
-        urls = self._urls.rows(unit.number * size, size)
-        draft = _draft(self._stage, unit, self._documents)
-        spool = Spool(draft, urls, self._settings.key_digits, _made_by(self._stage))
-        self._open.add(spool)
-        for index, row, content in self._outcomes(unit, len(urls)):
-            if not is_transient(row["reason"]):
-                spool.keep(index, row, content)
-        self._waiting -= len(urls) - len(spool.missing())
-        if spool.is_complete:
-            self._finished.put_nowait(spool)
-        return spool
-
-    def _outcomes(self, unit: Unit, count: int) -> Iterator[tuple[int, store.Row, bytes]]:
-        """What is known: by the finished shard of which some is tried again, or by those set aside."""
-        if self._stage.proof_of(unit):
-            return previous.outcomes(self._stage.out, unit.number, {index: index for index in range(count)})
-        return self._known.outcomes(unit.number)
-
-    def _is_wanted(self, unit: Unit) -> bool:
-        if not self._stage.proof_of(unit):
-            return True
-        rows = store.read_rows(self._stage.out, unit.number, ["reason"]) if self._retry_failed else []
-        return any(is_transient(row["reason"]) for row in rows)
-
-    def _decoded(self, fetched: "tuple[_Place, Fetched]", outcome: Prepared | Refusal) -> None:
-        place, answer = fetched
-        if isinstance(outcome, Refusal):
-            self._failed(place, replace(answer, reason=outcome.reason, detail=outcome.detail))
-            return
-        place.spool.store(place.index, outcome, answer.http_status, len(answer.content or b""))
-        self._settle(place.spool)
-
-    def _failed(self, place: "_Place", fetched: Fetched) -> None:
-        place.spool.fail(place.index, fetched)
-        self._settle(place.spool)
-
-    def _settle(self, spool: Spool) -> None:
-        self._waiting -= 1
-        if self._waiting % _REPORTED == 0:
-            self._progress(self._stage.name, self._urls.count - self._waiting, self._urls.count)
-        if spool.is_complete:
-            self._finished.put_nowait(spool)
-
-
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the outcome of a URL belongs."""
+class _Shards:
+    """The shards of a store: what each is made of, and what is known of it already."""
 
-    spool: Spool
-    index: int
+    stage: Stage
+    urls: Urls
+    documents: int
+    known: Previous
+    settings: Download
+
+    def begin(self, unit: Unit) -> tuple[Spool, Known]:
+        """An empty shard, and what is known of its URLs: by the finished shard of which some is tried again,
+        or by those set aside.
+        """
+        size = self.settings.images_per_shard
+        urls = self.urls.rows(unit.number * size, size)
+        draft = _draft(self.stage, unit, self.documents)
+        spool = Spool(draft, urls, self.settings.key_digits, _made_by(self.stage))
+        if self.stage.proof_of(unit):
+            every = {index: index for index in range(len(urls))}
+            return spool, previous.outcomes(self.stage.out, unit.number, every)
+        return spool, self.known.outcomes(unit.number)
+
+    def fill(self, units: list[Unit], pool: Decoders, retry_failed: bool, progress: Progress) -> None:
+        """Bring every URL of the shards that are still to be made to its outcome."""
+        todo = [unit for unit in units if self._is_wanted(unit, retry_failed)]
+        done = self.urls.count - sum(map(self._count, todo))
+
+        def report(settled: int) -> None:
+            progress(self.stage.name, done + settled, self.urls.count)
+
+        with collected_rarely():
+            Filling(self.begin, self.settings.fetch, self.settings.in_hand, report).run(
+                todo, pool, self.settings.picture
+            )
+
+    def _count(self, unit: Unit) -> int:
+        size = self.settings.images_per_shard
+        return max(0, min(size, self.urls.count - unit.number * size))
+
+    def _is_wanted(self, unit: Unit, retry_failed: bool) -> bool:
+        if not self.stage.proof_of(unit):
+            return True
+        rows = store.read_rows(self.stage.out, unit.number, ["reason"]) if retry_failed else []
+        return any(is_transient(row["reason"]) for row in rows)

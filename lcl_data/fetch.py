@@ -7,7 +7,7 @@ the whole command, because a limit per host that is split over processes is no l
 import asyncio
 import resource
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -114,11 +114,12 @@ def is_transient(reason: str | None) -> bool:
     return reason is not None and reason.startswith("http_5")
 
 
-async def fetch_all(urls: Iterable[str | Carrier], settings: Fetch) -> AsyncGenerator[Fetched, None]:
+async def fetch_all(urls: AsyncIterable[str | Carrier], settings: Fetch) -> AsyncGenerator[Fetched, None]:
     """Fetch URLs, and read carriers from the disk; yields one `Fetched` for each, in order of completion.
 
-    The iterable is drawn from as room allows, at most `LOOKAHEAD` URLs ahead, so it may be endless. A slow
-    consumer slows the fetching: few bodies wait for it. Close the generator (`aclosing`) to stop early.
+    The iterable is drawn from as room allows, at most `LOOKAHEAD` URLs ahead, so it may be endless; it may
+    wait until earlier URLs have an outcome. A slow consumer slows the fetching: few bodies wait for it.
+    Close the generator (`aclosing`) to stop early.
     """
     _raise_file_limit()
     async with _session(settings) as session, aclosing(_Pool(session, settings).run(urls)) as results:
@@ -139,7 +140,7 @@ class _Pool:
         self._results: asyncio.Queue[Fetched | Exception | None] = asyncio.Queue(settings.concurrency)
         self._total: int | None = None
 
-    async def run(self, urls: Iterable[str | Carrier]) -> AsyncGenerator[Fetched, None]:
+    async def run(self, urls: AsyncIterable[str | Carrier]) -> AsyncGenerator[Fetched, None]:
         tasks = [asyncio.create_task(self._told(self._feed(urls)))]
         tasks += [asyncio.create_task(self._told(self._work())) for _ in range(self._settings.concurrency)]
         done = 0
@@ -163,10 +164,10 @@ class _Pool:
         except Exception as error:
             await self._results.put(error)
 
-    async def _feed(self, urls: Iterable[str | Carrier]) -> None:
+    async def _feed(self, urls: AsyncIterable[str | Carrier]) -> None:
         count = 0
-        for index, url in enumerate(urls):
-            count += 1
+        async for url in urls:
+            index, count = count, count + 1
             await self._room.acquire()
             try:
                 self._admit(_Job(index, str(url), url if isinstance(url, Carrier) else URL(url)))
@@ -204,9 +205,7 @@ class _Pool:
                 continue
             self._release(job.host)
             self._room.release()
-            await self._results.put(
-                Fetched(job.index, job.text, answer.content, answer.reason, answer.detail, answer.http_status)
-            )
+            await self._results.put(_fetched(job, answer))
 
     async def _attempt(self, job: _Job) -> Answer:
         settings = self._settings
@@ -227,6 +226,12 @@ class _Pool:
         if answer.retry_after_s is None:
             return min(self._settings.backoff_s * float(2**attempts), self._settings.max_wait_s)
         return answer.retry_after_s if answer.retry_after_s <= self._settings.max_wait_s else None
+
+
+def _fetched(job: _Job, answer: Answer) -> Fetched:
+    # A server's words may be in any encoding; aiohttp hands on bytes it cannot read as lone surrogates.
+    detail = answer.detail.encode(errors="backslashreplace").decode()
+    return Fetched(job.index, job.text, answer.content, answer.reason, detail, answer.http_status)
 
 
 def _carried(carrier: Carrier, max_bytes: int) -> Answer:

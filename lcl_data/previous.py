@@ -53,13 +53,17 @@ def outcomes(folder: Path, shard: int, places: dict[int, int]) -> Iterator[tuple
     """
     table = store.read_rows(folder, shard)
     wanted = {table[number]["key"]: (place, table[number]) for number, place in places.items()}
-    pictures: dict[str, bytes] = {}
+    stored = []
+    for place, row in wanted.values():
+        if row["status"] == SUCCESS:
+            stored.append(row)
+        else:
+            yield place, row, b""
     with suppress(ShardError):
-        pictures = store.read_pictures(folder, wanted)
-    for key, (place, row) in wanted.items():
-        content = pictures.get(key, b"")
-        if row["status"] != SUCCESS or hashlib.sha256(content).hexdigest() == row["sha256"]:
-            yield place, row, content
+        for key, content in store.contents(folder / f"{shard:05d}.tar", stored):
+            place, row = wanted[key]
+            if hashlib.sha256(content).hexdigest() == row["sha256"]:
+                yield place, row, content
 
 
 def set_aside(out: Path, made_by: str, is_current: Sequence[bool]) -> None:

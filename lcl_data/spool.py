@@ -1,8 +1,10 @@
 """A shard of the image store in the making: pictures come as the network brings them, leave in order of URLs.
 
-They wait on disk, not in memory, because one slow host holds up a whole shard; the tar is then written in one
-pass, so that its bytes do not depend on who answered first.
+They wait on disk with their rows, not in memory, because one slow host holds up a whole shard; the tar is
+then written in one pass, so that its bytes do not depend on who answered first.
 """
+
+import orjson
 
 from lcl_data import files
 from lcl_data.draft import Draft
@@ -19,14 +21,12 @@ class Spool:
     def __init__(self, draft: Draft, urls: list[Url], digits: int, made_by: str) -> None:
         """`digits` number a picture in its shard's keys; `made_by` is the digest of the settings."""
         self._draft = draft
-        self._urls = urls
+        self._urls: list[Url | None] = [*urls]  # until they have an outcome
         self._made_by = made_by
         self._digits = digits
-        self._rows: list[Row | None] = [None] * len(urls)
-        self._places: dict[int, int] = {}
+        self._places: dict[int, tuple[int, int, int]] = {}  # of outcomes: start, length of picture and row
         self._file = files.temporary(draft.folder / f"{draft.number:05d}.spool").open("w+b")
         self._end = 0
-        self._missing = len(urls)
 
     @property
     def draft(self) -> Draft:
@@ -35,12 +35,12 @@ class Spool:
 
     def missing(self) -> list[tuple[int, Url]]:
         """The URLs without an outcome, and their numbers."""
-        return [(index, url) for index, url in enumerate(self._urls) if self._rows[index] is None]
+        return [(index, url) for index, url in enumerate(self._urls) if url is not None]
 
     @property
     def is_complete(self) -> bool:
         """Whether every URL has an outcome."""
-        return not self._missing
+        return len(self._places) == len(self._urls)
 
     def store(self, index: int, picture: Prepared, http_status: int | None, nbytes: int) -> None:
         """Keep the picture of URL number `index`; `nbytes` is the length of the original file."""
@@ -58,27 +58,31 @@ class Spool:
 
     def keep(self, index: int, row: Row, content: bytes) -> None:
         """Take over a whole row, and the picture it speaks of (empty for a failure)."""
-        row = row | {"offset": None, "nbytes": None, "references": self._urls[index].references}
-        row["key"] = self._key(index)
-        if row["status"] == SUCCESS:
-            self._places[index] = self._end
-            self._end += self._file.write(content)
-            row["nbytes"] = len(content)
-        self._rows[index] = row
-        self._missing -= 1
+        picture = content if row["status"] == SUCCESS else b""
+        row = row | {"key": self._key(index), "references": self._url(index).references}
+        told = orjson.dumps(row | {"offset": None, "nbytes": len(picture) or None})
+        self._file.write(picture)
+        self._file.write(told)
+        self._places[index] = self._end, len(picture), len(told)
+        self._end += len(picture) + len(told)
+        self._urls[index] = None
 
     def write(self) -> None:
         """Write tar, table, statistics and ledger of the complete shard and publish them."""
-        rows = [row for row in self._rows if row is not None]
+        rows: list[Row] = []
+        members = 0
         with self._draft.path(".tar").open("wb") as file:
             tar = TarWriter(file)
-            for index, start in sorted(self._places.items()):
-                row = rows[index]
+            for _, (start, nbytes, told) in sorted(self._places.items()):
                 self._file.seek(start)
-                row["offset"] = tar.add(f"{row['key']}.jpg", self._file.read(row["nbytes"]))
-                tar.add(f"{row['key']}.json", member_json(row))
+                picture, row = self._file.read(nbytes), orjson.loads(self._file.read(told))
+                if row["status"] == SUCCESS:
+                    row["offset"] = tar.add(f"{row['key']}.jpg", picture)
+                    tar.add(f"{row['key']}.json", member_json(row))
+                    members += 1
+                rows.append(row)
             tar.close()
-        publish(self._draft, rows, len(self._places), self._made_by)
+        publish(self._draft, rows, members, self._made_by)
         self.discard()
 
     def discard(self) -> None:
@@ -87,7 +91,13 @@ class Spool:
         files.temporary(self._draft.folder / f"{self._draft.number:05d}.spool").unlink(missing_ok=True)
 
     def _row(self, index: int, status: str) -> Row:
-        return dict.fromkeys(IMAGES.names) | {"url": self._urls[index].url, "status": status}
+        return dict.fromkeys(IMAGES.names) | {"url": self._url(index).url, "status": status}
+
+    def _url(self, index: int) -> Url:
+        url = self._urls[index]
+        if url is None:
+            raise LookupError(f"URL {index} of shard {self._draft.number} has an outcome already")
+        return url
 
     def _key(self, index: int) -> str:
         return f"{self._draft.number:05d}{index:0{self._digits}d}"

@@ -13,6 +13,7 @@ from time import monotonic
 class Answer:
     body: bytes = b""
     status: int = 200
+    phrase: str = "X"  # behind the status, in latin-1
     headers: dict[str, str] = field(default_factory=dict)
     wait_s: float = 0.0  # before the first byte
     drip_s: float = 0.0  # between single bytes of the body
@@ -77,8 +78,11 @@ class Loopback:
         await asyncio.sleep(answer.wait_s)
         length = {} if "Transfer-Encoding" in answer.headers else {"Content-Length": str(len(answer.body))}
         headers = {**length, **answer.headers}
-        lines = [f"HTTP/1.1 {answer.status} X", *(f"{name}: {value}" for name, value in headers.items())]
-        writer.write("\r\n".join([*lines, "", ""]).encode())
+        lines = [
+            f"HTTP/1.1 {answer.status} {answer.phrase}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
+        writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
         if answer.cut:
             writer.write(answer.body[: len(answer.body) // 2])
             await writer.drain()

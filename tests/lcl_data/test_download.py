@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 
 import psutil
 import pyarrow.parquet as pq
@@ -100,6 +102,39 @@ def test_bytes_depend_neither_on_workers_nor_on_who_answers_first(server, tmp_pa
     download(docs, tmp_path / "two", SETTINGS, Engine(2))
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert (tmp_path / "one" / "00002.tar").exists()
+
+
+def test_a_slow_host_keeps_few_shards_in_hand_and_changes_no_byte(server, tmp_path):
+    urls = serve_pictures(server, 240)
+    for n in range(0, 240, 10):  # in about every shard
+        urls[n] = server.url(f"/{n}.jpg", "127.0.0.2")
+        server.serve(f"/{n}.jpg", Answer(picture(n), wait_s=0.05))
+    docs, store = write_docs(tmp_path / "docs", urls), tmp_path / "store"
+    polite = SETTINGS.fetch.model_copy(update={"per_host": 1, "concurrency": 8})
+    few = SETTINGS.model_copy(update={"fetch": polite, "in_hand": 3})
+    with watching(store) as seen:
+        download(docs, store, few, Engine(1))
+    assert 1 < max(seen) <= 3
+    download(docs, tmp_path / "many", SETTINGS, Engine(2))
+    assert contents(store) == contents(tmp_path / "many")
+
+
+@contextmanager
+def watching(store):
+    """How many shards were in hand, looked at again and again."""
+    seen, over = [], threading.Event()
+
+    def watch():
+        while not over.wait(0.005):
+            seen.append(len(list(store.glob("*.spool"))))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_a_finished_store_is_not_fetched_again(server, tmp_path):

@@ -1,7 +1,7 @@
 """Every promise of the fetcher, against a real server."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from ipaddress import ip_address
@@ -24,9 +24,14 @@ def server() -> Iterator[Loopback]:
         yield loopback
 
 
+async def one_by_one(urls: Iterable[str]) -> AsyncIterator[str]:
+    for url in urls:
+        yield url
+
+
 def fetch(settings: Fetch, *urls: str) -> list[Fetched]:
     async def collect() -> list[Fetched]:
-        return [fetched async for fetched in fetch_all(urls, settings)]
+        return [fetched async for fetched in fetch_all(one_by_one(urls), settings)]
 
     return sorted(asyncio.run(collect()), key=lambda fetched: fetched.index)
 
@@ -55,6 +60,12 @@ def test_404_is_asked_once(server):
     (fetched,) = fetch(OPEN, server.url("/none"))
     assert (fetched.reason, fetched.http_status) == ("http_404", 404)
     assert server.counts["/none"] == 1 and not is_transient(fetched.reason)
+
+
+def test_a_reason_phrase_in_no_known_encoding_is_told_and_can_be_written_down(server):
+    (fetched,) = fetch(OPEN, server.serve("/a", Answer(status=404, phrase="introuvable, désolé")))
+    assert fetched.reason == "http_404"
+    assert fetched.detail.encode().startswith(b"introuvable")
 
 
 def test_503_then_200(server):
@@ -190,15 +201,17 @@ def test_a_busy_host_does_not_hold_up_the_others(server):
     busy = [server.serve(f"/{n}", Answer(b"x", wait_s=0.1)) for n in range(20)]
     server.serve("/quick", Answer(b"quick"))
 
+    urls = [*busy, server.url("/quick", "127.0.0.2")]
+
     async def order() -> list[str]:
         settings = OPEN.model_copy(update={"per_host": 2, "concurrency": 4})
-        return [f.url async for f in fetch_all([*busy, server.url("/quick", "127.0.0.2")], settings)]
+        return [f.url async for f in fetch_all(one_by_one(urls), settings)]
 
     assert asyncio.run(order())[0].endswith("/quick")
 
 
 def test_a_failing_source_of_urls_reaches_the_caller():
-    def urls() -> Iterator[str]:
+    async def urls() -> AsyncIterator[str]:
         yield "nonsense"
         raise RuntimeError("torn list")
 

@@ -122,7 +122,7 @@ def test_a_torn_table_is_fetched_again(server, tmp_path):
 def test_whatever_lists_and_kills_came_before_the_store_is_as_if_made_at_once(server, tmp_path):
     urls, draw = serve_pictures(server, 90), random.Random(3)
     lists = [write_docs(tmp_path / f"docs{n}", draw.sample(urls, draw.randint(30, 90))) for n in range(4)]
-    kinds = [SETTINGS, small(SETTINGS, 20), by_shards_of(20)]
+    kinds = [SETTINGS.model_copy(update={"in_hand": 1}), small(SETTINGS, 20), by_shards_of(20)]
     store, last = tmp_path / "store", None
     for _ in range(14):
         last = draw.choice(lists), draw.choice([SETTINGS, *kinds])
