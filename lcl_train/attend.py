@@ -23,28 +23,30 @@ class Segments:
     Attributes:
         lengths: tokens of each document.
         bounds: int32 [documents + 1], where each begins, and the end.
+        causal: whether a token sees only what stands before it; else all of its document.
     """
 
     lengths: tuple[int, ...]
     bounds: Tensor
+    causal: bool = True
 
     @classmethod
-    def of(cls, lengths: Sequence[int]) -> "Segments":
+    def of(cls, lengths: Sequence[int], causal: bool = True) -> "Segments":
         """Segments of these lengths."""
         bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
-        return cls(tuple(lengths), bounds)
+        return cls(tuple(lengths), bounds, causal)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Segments":
         """The same segments with `bounds` on another device."""
-        return Segments(self.lengths, self.bounds.to(device, non_blocking=non_blocking))
+        return Segments(self.lengths, self.bounds.to(device, non_blocking=non_blocking), self.causal)
 
     def pin_memory(self) -> "Segments":
         """The same segments with `bounds` in page-locked memory."""
-        return Segments(self.lengths, self.bounds.pin_memory())
+        return Segments(self.lengths, self.bounds.pin_memory(), self.causal)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
-    """Scaled dot-product attention, causal, each document alone.
+    """Scaled dot-product attention, each document alone.
 
     Args:
         q: [T, heads, head_width]; k and v likewise.
@@ -55,27 +57,31 @@ def attend(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
     Returns:
         [T, heads, head_width].
     """
-    if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16) and (varlen := _varlen()) is not None:
+    if (
+        q.is_cuda
+        and q.dtype in (torch.float16, torch.bfloat16)
+        and (varlen := _varlen(segments.causal)) is not None
+    ):
         longest = max(segments.lengths)
         attended: Tensor = varlen(q, k, v, segments.bounds, segments.bounds, longest, longest)
         return attended
     documents = zip(*(torch.split(x, list(segments.lengths)) for x in (q, k, v)), strict=True)
-    return torch.cat([_causal(*document) for document in documents])
+    return torch.cat([_alone(q, k, v, segments.causal) for q, k, v in documents])
 
 
-def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _alone(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     """One document: [t, heads, head_width]."""
     q, k, v = (x.transpose(0, 1).unsqueeze(0) for x in (q, k, v))
-    return scaled_dot_product_attention(q, k, v, is_causal=True).squeeze(0).transpose(0, 1)
+    return scaled_dot_product_attention(q, k, v, is_causal=causal).squeeze(0).transpose(0, 1)
 
 
-@lru_cache(maxsize=1)
-def _varlen() -> Callable[..., Any] | None:
-    """`varlen_attn` made causal, or None where this torch has none (before 2.10)."""
+@lru_cache(maxsize=2)
+def _varlen(causal: bool) -> Callable[..., Any] | None:
+    """`varlen_attn`, causal or not, or None where this torch has none (before 2.10)."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return None
     windowed = "window_size" in inspect.signature(varlen_attn).parameters  # is_causal in the first releases
-    causal: dict[str, Any] = {"window_size": (-1, 0)} if windowed else {"is_causal": True}
-    return partial(varlen_attn, **causal)
+    window: dict[str, Any] = {"window_size": (-1, 0)} if windowed else {"is_causal": True}
+    return partial(varlen_attn, **(window if causal else {}))

@@ -19,14 +19,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lcl_train.encoder import Encoder
-from lcl_train.transform import centre_crop, decode
+from lcl_train.transform import Pixels, centre_crop, decode
 from schemas.errors import ImageError, RecipeError
 
 Kind = Literal["patches", "pooled"]
 Split = Literal["train", "val"]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _BATCH = 256
-_FORMAT = "features/1 centre-crop bicubic"  # changes whenever equal weights and pictures give other numbers
+_FORMAT = "features/2 centre-crop bicubic"  # changes whenever equal weights and pictures give other numbers
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Subject:
         patches, pooled = self.encoder(torch.from_numpy(pixels).to(device))
         return patches.float().cpu(), pooled.float().cpu()
 
-    def _pixels(self, path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    def _pixels(self, path: Path) -> Pixels:
         try:
             return centre_crop(decode(path.read_bytes()), self.encoder.image_size)
         except OSError as error:

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from lcl_data.shards import Sequence, Shards
 from lcl_train.collate import Batch, Placed, collate
-from lcl_train.pack import Packer, PackSettings, Part, Piece, expanded_length, split
-from lcl_train.place import place, toss
+from lcl_train.layout import INTERLEAVED, Draw, Layout, Part, lay_out, part_tokens
+from lcl_train.pack import Packer, PackSettings, Piece
 from lcl_train.transform import decode, random_crop
 from schemas.errors import CheckpointError, ShardError
 
@@ -36,6 +36,7 @@ class Fitting:
         image_size: side of the square pictures in pixels.
         seed: of order, placement and crops.
         min_images: documents with fewer pictures are not drawn.
+        layout: what the objective wants to see of a document.
     """
 
     rows: int
@@ -44,16 +45,15 @@ class Fitting:
     image_size: int
     seed: int
     min_images: int = 0
+    layout: Layout = INTERLEAVED
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A part of a placed document, and which of the document's pictures it shows."""
+class _Drawn(NamedTuple):
+    """A document as drawn, in its parts."""
 
-    part: Part
+    parts: list[Part]
     document: Sequence
     epoch: int
-    images: NDArray[np.intp]
 
 
 class Loader:
@@ -129,7 +129,7 @@ class Loader:
         self._state = state
 
     @cached_property
-    def _identity(self) -> dict[str, int | float]:
+    def _identity(self) -> dict[str, Any]:
         """What must be the same for a state to mean the same."""
         return {
             **asdict(self.specials),
@@ -140,6 +140,7 @@ class Loader:
             "slots": self.fitting.slots,
             "min_images": self.fitting.min_images,
             **self.fitting.pack.model_dump(),
+            **asdict(self.fitting.layout),
         }
 
     def _snapshot(self) -> dict[str, Any]:
@@ -147,33 +148,42 @@ class Loader:
 
     def _next_row(self) -> list[Piece]:
         while not self._packer.is_full:
-            for number, part in enumerate(self._parts(self._draws)):
-                tokens = expanded_length(part.part.tokens, self.specials, self.fitting.slots)
-                self._packer.push(Piece(self._draws, number, tokens, len(part.images)))
+            for number, part in enumerate(self._draw(self._draws).parts):
+                tokens = part_tokens(part, self.specials, self.fitting.slots)
+                self._packer.push(Piece(self._draws, number, tokens, len(part.pictures)))
             self._draws += 1
         return self._packer.pop()
 
-    def _parts(self, draw: int) -> list[_Part]:
-        """The placed parts of a drawn document; made twice (plan, render), which is cheaper than keeping."""
+    def _draw(self, draw: int) -> _Drawn:
+        """The parts of a drawn document; made twice (plan, render), which is cheaper than keeping."""
+        fitting = self.fitting
+        document, epoch = self._document(draw)
+        before = self._document(draw - 1)[0] if draw and fitting.layout.mismatches else None
+        drawn = Draw(document, before, fitting.seed, epoch)
+        parts = lay_out(drawn, fitting.layout, self.specials, fitting.slots, fitting.pack)
+        return _Drawn(parts, document, epoch)
+
+    def _document(self, draw: int) -> tuple[Sequence, int]:
         epoch, place_in_epoch = divmod(draw, len(self.drawn))
         order = _order(self.fitting.seed, epoch, len(self.drawn))
-        document = self.shards[int(self.drawn[order[place_in_epoch]])]
-        coin = toss(self.fitting.seed, epoch, document.id, len(document.images))
-        tokens, images = place(document.tokens, document.anchors, coin, self.specials.image)
-        parts = split(tokens, self.specials, self.fitting.slots, self.fitting.pack)
-        return [_Part(part, document, epoch, images[part.images]) for part in parts]
+        return self.shards[int(self.drawn[order[place_in_epoch]])], epoch
 
     def _render(self, rows: list[list[Piece]]) -> Batch:
-        parts = [[self._parts(piece.document)[piece.part] for piece in row] for row in rows]
+        drawn = [[(self._draw(piece.document), piece.part) for piece in row] for row in rows]
         side = self.fitting.image_size
-        pixels = [self._pixels(part, int(image)) for row in parts for part in row for image in part.images]
-        stacked = np.stack(pixels) if pixels else np.zeros((0, 3, side, side), np.float32)
-        placed = [[_placed(part) for part in row] for row in parts]
+        pixels = [
+            self._pixels(each, int(image))
+            for row in drawn
+            for each, part in row
+            for image in each.parts[part].pictures
+        ]
+        stacked = np.stack(pixels) if pixels else np.zeros((0, 3, side, side), np.uint8)
+        placed = [[_placed(each, part) for each, part in row] for row in drawn]
         row_tokens = self.fitting.pack.row_tokens
         return collate(placed, torch.from_numpy(stacked), self.specials, self.fitting.slots, row_tokens)
 
-    def _pixels(self, part: _Part, image: int) -> NDArray[np.float32]:
-        document = part.document
+    def _pixels(self, drawn: _Drawn, image: int) -> NDArray[np.uint8]:
+        document = drawn.document
         try:
             picture = decode(document.images[image])
         except OSError as error:
@@ -181,12 +191,14 @@ class Loader:
                 f"document {document.id}, image {image}: {error}; run lcl verify on the shards"
             ) from error
         return random_crop(
-            picture, self.fitting.image_size, self.fitting.seed, part.epoch, document.id, image
+            picture, self.fitting.image_size, self.fitting.seed, drawn.epoch, document.id, image
         )
 
 
-def _placed(part: _Part) -> Placed:
-    return Placed(part.part.tokens, [part.document.image_keys[image] for image in part.images])
+def _placed(drawn: _Drawn, number: int) -> Placed:
+    part, document = drawn.parts[number], drawn.document
+    keys = [document.image_keys[image] for image in part.pictures]
+    return Placed(part, keys, document.id, document.source)
 
 
 @lru_cache(maxsize=2)  # an epoch and the one after it: the look-ahead spans their seam

@@ -4,11 +4,13 @@ Pixels become a pooled vector and S visual tokens an image; the tokens fill thei
 stream at `<BoI>` must foretell the pooled vector, and every stream before text the next token.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from math import isqrt, log
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lcl_train.collate import Batch
 from lcl_train.language import LanguageModel
@@ -19,56 +21,58 @@ from schemas.errors import RecipeError
 MAX_LOGIT_SCALE = log(100)
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What an objective needs, for N images, P pairs and L targets.
+class Outputs(NamedTuple):
+    """What an objective needs, for N images of S slots and T positions.
 
     Attributes:
         latents: [N, width] pooled vectors of all images, not normalised.
-        contexts: [P, width] what the context of each pair foretells, not normalised.
-        hidden: [L, width] normed stream before each target; times `head` it gives the logits.
-        head: [vocab_size, width] weight of the language-model head.
-        logit_scale: scalar, log of the inverse temperature of the contrast.
+        visual: [N, S, width] their tokens, as the language model sees them.
+        stream: [T, width] after the last block, not normed.
     """
 
     latents: Tensor
-    contexts: Tensor
-    hidden: Tensor
-    head: Tensor
-    logit_scale: Tensor
+    visual: Tensor
+    stream: Tensor
 
 
 class LCLModel(nn.Module):
     """Vision encoder, attentive pooling, language model and two heads, trained together from scratch."""
 
-    def __init__(self, settings: ModelSettings) -> None:
+    def __init__(self, settings: ModelSettings, heads: Mapping[str, nn.Module] | None = None) -> None:
         """Fresh weights, drawn from torch's global generator.
+
+        Args:
+            settings: all sizes.
+            heads: parameters of an objective's own, which train along.
 
         Raises:
             RecipeError: if the sizes do not fit one another, or timm has no such ViT.
         """
         super().__init__()
         self.settings = settings
-        width, heads = settings.language.width, settings.language.heads
+        width = settings.language.width
         self.vision = VisionEncoder(settings.vision)
         self.slots = _slots(settings, self.vision.grid)
-        self.pool = AttentivePool(self.vision.width, width, heads)
+        self.pool = AttentivePool(self.vision.width, width, settings.language.heads)
         self.language = LanguageModel(settings.language)
         self.context_norm, self.context_proj = nn.LayerNorm(width), nn.Linear(width, width, bias=False)
         nn.init.normal_(self.context_proj.weight, std=width**-0.5)
         self.head_norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, settings.language.vocab_size, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(log(1 / 0.07)))
+        self.heads = nn.ModuleDict(heads)
 
     def forward(self, batch: Batch) -> Outputs:
-        """One pass over packed rows; the language-model head itself is left to the objective."""
-        latents, visual = self.encode(batch.pixels)
+        """One pass over packed rows; what is made of the stream is left to the objective."""
+        pixels = self.vision.normalise(batch.pixels)
+        if len(batch.hidden):
+            pixels = _hide(pixels, batch.hidden)
+        latents, visual = self.encode(pixels)
+        index = batch.visual_index
+        shown = visual.flatten(0, 1).index_select(0, index.clamp(min=0))
         embeddings = self.language.tokens(batch.tokens)
-        embeddings = embeddings.index_copy(0, batch.slot_index, visual.flatten(0, 1).to(embeddings.dtype))
-        stream = self.language(embeddings, batch.positions, batch.segments)
-        contexts = self.context_proj(self.context_norm(stream.index_select(0, batch.pair_position)))
-        hidden = self.head_norm(stream.index_select(0, batch.label_position))
-        return Outputs(latents, contexts, hidden, self.head.weight, self.logit_scale)
+        embeddings = torch.where(index[:, None] >= 0, shown.to(embeddings.dtype), embeddings)
+        return Outputs(latents, visual, self.language(embeddings, batch.positions, batch.segments))
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Images alone: [N, 3, H, W] to pooled vectors [N, width] and visual tokens [N, slots, width]."""
@@ -76,10 +80,22 @@ class LCLModel(nn.Module):
         latents, visual = self.pool(patches, self.vision.grid, self.slots)
         return latents, visual
 
+    def foretell(self, stream: Tensor) -> Tensor:
+        """What the stream at some `<BoI>` [P, width] foretells of the image: [P, width], not normalised."""
+        contexts: Tensor = self.context_proj(self.context_norm(stream))
+        return contexts
+
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
         """Keep the temperature in [1/100, 1]; call it after every optimiser step (as the reference does)."""
         self.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+
+
+def _hide(pixels: Tensor, hidden: Tensor) -> Tensor:
+    """The mean colour where a slot is hidden; slots lie on a square over the image."""
+    side = isqrt(hidden.shape[1])
+    squares = hidden.view(len(hidden), 1, side, side).float()
+    return pixels.masked_fill(functional.interpolate(squares, pixels.shape[2:]) > 0, 0)
 
 
 def _slots(settings: ModelSettings, grid: tuple[int, int]) -> int:

@@ -34,7 +34,7 @@ class PackSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Cut:
     """A document, or one part of a document longer than a row.
 
     Attributes:
@@ -84,7 +84,7 @@ def expanded_length(tokens: NDArray[np.int32], specials: SpecialTokens, slots: i
 
 def split(
     tokens: NDArray[np.int32], specials: SpecialTokens, slots: int, settings: PackSettings
-) -> list[Part]:
+) -> list[Cut]:
     """Cut a placed document into parts that fit a row; a document that fits is one part.
 
     A cut falls beside an image where that costs at most `settings.slack` of the row, else between two tokens
@@ -109,7 +109,7 @@ def split(
     seen = np.concatenate([[0], np.cumsum(is_image)])
     sot = np.array([specials.sot], np.int32)
     return [
-        Part(
+        Cut(
             tokens if stop - start == len(tokens) else np.concatenate([sot, tokens[max(start, 1) : stop]]),
             slice(int(seen[start]), int(seen[stop])),
         )

@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lcl_data.shards import SpecialTokens
-from lcl_train.collate import Batch, Placed, collate, expand
+from lcl_train.collate import Batch, Placed, collate
+from lcl_train.contrast import ContrastSettings
+from lcl_train.layout import Part, Segment, part_tokens
 from lcl_train.model import LCLModel
 from lcl_train.objectives.lcl import Lcl
 from lcl_train.reference import convert, import_reference
+from lcl_train.task import Task
 
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
 Arrays = dict[str, NDArray[Any]]
@@ -43,11 +46,12 @@ def parity(fixture: Path) -> dict[str, float]:
     objective = Lcl(
         contrastive_weight=sizes["contrastive_weight"],
         generation_weight=sizes["generation_weight"],
-        mask_copies=False,
+        contrast=ContrastSettings(mask_copies=False),
     )
+    task = Task(model, objective)
     report: dict[str, float] = {"max_rel_err_loss": 0.0, "max_rel_err_grad": 0.0}
     for batch in layouts(arrays, sizes, model.slots):
-        losses = _step(model, objective, batch)
+        losses = _step(task, batch)
         worst = max(_relative(losses[name], float(arrays[f"output/{name}"])) for name in losses)
         report["max_rel_err_loss"] = max(report["max_rel_err_loss"], worst)
         report["max_rel_err_grad"] = max(report["max_rel_err_grad"], _gradient_error(model, gradients))
@@ -60,7 +64,7 @@ def layouts(arrays: Arrays, sizes: dict[str, Any], slots: int) -> tuple[Batch, B
     specials = SpecialTokens(image=ids.pop("img"), **ids)
     documents = [_contract(row, specials) for row in arrays["input/token_ids"]]
     pixels = torch.from_numpy(arrays["input/pixels"])
-    lengths = [len(expand(document.tokens, specials, slots)) for document in documents]
+    lengths = [part_tokens(document.part, specials, slots) for document in documents]
     alone = collate([[document] for document in documents], pixels, specials, slots, max(lengths))
     return alone, collate([documents], pixels, specials, slots, sum(lengths))
 
@@ -70,13 +74,14 @@ def _contract(row: NDArray[np.int64], specials: SpecialTokens) -> Placed:
     row = row[: np.flatnonzero(row != specials.pad)[-1] + 1]
     row = row[(row != specials.image) & (row != specials.eoi)]
     tokens = np.where(row == specials.boi, specials.image, row).astype(np.int32)
-    return Placed(tokens, ["0"] * int(np.count_nonzero(row == specials.boi)))
+    images = np.arange(np.count_nonzero(row == specials.boi))
+    return Placed(Part((Segment(tokens, images),), images), ["0"] * len(images))
 
 
-def _step(model: LCLModel, objective: Lcl, batch: Batch) -> dict[str, float]:
-    model.zero_grad()
-    loss = objective(model(batch), batch)
-    loss.total.backward()  # type: ignore[no-untyped-call]
+def _step(task: Task, batch: Batch) -> dict[str, float]:
+    task.zero_grad()
+    loss = task(batch)
+    loss.total.backward()
     return {name: loss.parts[name].item() for name in ("contrastive", "generation", "total")}
 
 

@@ -48,7 +48,7 @@ class _Sums:
 
     def add(self, batch: Batch, image_budget: int, waited_s: float) -> None:
         self.steps += 1
-        self.images += len(batch.image_keys)
+        self.images += batch.n_images
         self.tokens += batch.n_tokens
         self.positions += len(batch.tokens)
         self.image_budget += image_budget

@@ -13,6 +13,7 @@ from lcl_train.optim import OptimizerSettings
 from lcl_train.pack import PackSettings
 from lcl_train.presets import PRESETS, ModelSettings
 from schemas.errors import RecipeError
+from schemas.members import names
 from schemas.overrides import laid_over, settle
 from schemas.recipe import Member, Section, Settings
 
@@ -59,6 +60,22 @@ class Train(Settings):
         if not isinstance(section, dict):
             return section
         return laid_over(_FOLLOWS_PRESET.get(str(section.get("preset", "nano")), {}), section)
+
+    @classmethod
+    def settled(cls, section: Section, changes: Section) -> "Train":
+        """A recipe's section with changes over it; `objective.x` is a setting of whichever objective it has.
+
+        Raises:
+            RecipeError: naming every wrong setting.
+        """
+        objective, change = section.get("objective", "lcl"), changes.get("objective")
+        named = {objective: {}} if isinstance(objective, str) else objective
+        known = names("lcl_train.objectives")
+        if isinstance(change, dict) and not any(name in known or ":" in name for name in change):
+            change = {next(iter(named)): change}
+        if isinstance(change, dict) and change.keys() == named.keys():
+            change = laid_over(named, change)
+        return settle(cls, {**laid_over(section, changes), "objective": change or objective}, "train")
 
     def model_settings(self, vocab_size: int) -> ModelSettings:
         """The sizes of the model for the vocabulary of some shards.

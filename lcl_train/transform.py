@@ -1,4 +1,4 @@
-"""Encoded pictures to normalised pixels: the paper's light random crop for training, a centre crop for evals.
+"""Encoded pictures to square pixels: the paper's light random crop for training, a centre crop for evals.
 
 Pillow decodes and resizes in one pass without holding the interpreter's lock, so threads are enough.
 """
@@ -11,12 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Pixels = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
-# OpenAI's statistics, which the reference implementation uses too.
-MEAN = np.array((0.48145466, 0.4578275, 0.40821073), np.float32)
-STD = np.array((0.26862954, 0.26130258, 0.27577711), np.float32)
 CROP_AREA = (0.9, 1.0)  # of the picture
 CROP_ASPECT = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
@@ -40,19 +37,19 @@ def random_crop(picture: Image.Image, side: int, *seed: object) -> Pixels:
         seed: what the crop depends on, and nothing else does.
 
     Returns:
-        Normalised float32 [3, side, side].
+        uint8 [3, side, side]; the model normalises them on its device.
     """
     digest = blake2b("/".join(map(str, seed)).encode(), digest_size=8).digest()
     box = _random_box(picture.width, picture.height, np.random.default_rng(int.from_bytes(digest, "little")))
-    return _normalise(picture.resize((side, side), Image.Resampling.BICUBIC, box=box))
+    return _channels_first(picture.resize((side, side), Image.Resampling.BICUBIC, box=box))
 
 
 def centre_crop(picture: Image.Image, side: int) -> Pixels:
-    """The largest square in the middle, scaled; normalised float32 [3, side, side]."""
+    """The largest square in the middle, scaled; uint8 [3, side, side]."""
     short = min(picture.size)
     left, top = (picture.width - short) / 2, (picture.height - short) / 2
     box = (left, top, left + short, top + short)
-    return _normalise(picture.resize((side, side), Image.Resampling.BICUBIC, box=box))
+    return _channels_first(picture.resize((side, side), Image.Resampling.BICUBIC, box=box))
 
 
 def _random_box(width: int, height: int, rng: np.random.Generator) -> Box:
@@ -69,6 +66,5 @@ def _random_box(width: int, height: int, rng: np.random.Generator) -> Box:
     return 0, 0, width, height
 
 
-def _normalise(picture: Image.Image) -> Pixels:
-    pixels = np.asarray(picture, np.float32) / 255
-    return np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1))
+def _channels_first(picture: Image.Image) -> Pixels:
+    return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))

@@ -14,7 +14,7 @@ from pipelines.console import Console
 from schemas.errors import RecipeError
 from schemas.manifest import MANIFEST, Input
 from schemas.members import key
-from schemas.overrides import laid_over, nested, settle
+from schemas.overrides import nested, settle
 from schemas.recipe import EvalSection
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def stage_of(shards: Path, out: Path, section: Json, settings: Sequence[str] = (
 def _settled(section: Json, settings: Sequence[str]) -> "Train":
     from lcl_train.settings import Train
 
-    return settle(Train, laid_over(section, nested(settings)), "train")
+    return Train.settled(section, nested(settings))
 
 
 def check(section: Json, evals: EvalSection | None) -> None:

@@ -1,36 +1,102 @@
-"""What a model is trained for: one file per objective, each a frozen settings model that can be called.
+"""What a model is trained for: one file per objective, each a frozen settings model.
 
-An objective takes the model's `Outputs` and the `Batch` they came from and returns a `Loss`. Its total must
-be finite and reach every parameter whatever the batch holds: ranks with nothing to learn from take part too.
+An objective says what it wants to see of a document (`layout`), which parameters it adds (`heads`), and what
+it makes of a forward pass (`terms`): sums and counts, never means, because a mean is taken over all ranks and
+micro-batches. Every parameter that trains must be reached whatever the batch holds.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
 from lcl_train.collate import Batch
-from lcl_train.model import Outputs
+from lcl_train.contrast import ContrastSettings, Pairs
+from lcl_train.cross_entropy import summed_loss
+from lcl_train.layout import Layout
+from lcl_train.model import LCLModel, Outputs
+from lcl_train.presets import ModelSettings
+from schemas.recipe import Settings
+
+
+class Mean(NamedTuple):
+    """A term as what it sums over what it counts.
+
+    Attributes:
+        sum: fp32 scalar with a graph; 0 where there is nothing to sum.
+        n: terms of the sum.
+    """
+
+    sum: Tensor
+    n: Tensor | int
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """A scalar to minimise, and what to report of it.
+class Terms:
+    """What an objective makes of one batch on one rank.
 
     Attributes:
-        total: fp32 scalar with a graph.
-        parts: detached fp32 scalars by name, unweighted losses and rates among them; still on their device.
-        counts: how many terms each mean was taken over.
+        means: terms of the loss by name.
+        pairs: what is contrasted over the whole step; None: nothing.
+        contrast: how.
     """
 
-    total: Tensor
-    parts: dict[str, Tensor]
-    counts: dict[str, int]
+    means: dict[str, Mean] = field(default_factory=dict)
+    pairs: Pairs | None = None
+    contrast: ContrastSettings = field(default_factory=ContrastSettings)
 
 
-class Objective(Protocol):
-    """Anything that turns a forward pass into a loss."""
+class Objective(Settings):
+    """Anything that turns a forward pass into terms of a loss."""
 
-    def __call__(self, outputs: Outputs, batch: Batch) -> Loss:
-        """The loss of one batch."""
-        ...
+    @property
+    def layout(self) -> Layout:
+        """What it wants to see of a document."""
+        return Layout()
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of its terms in the loss, `contrastive` among them; a term of weight 0 is left out."""
+        raise NotImplementedError
+
+    def heads(self, sizes: ModelSettings) -> dict[str, nn.Module]:
+        """Parameters of its own, by name."""
+        return {}
+
+    def terms(self, model: LCLModel, outputs: Outputs, batch: Batch) -> Terms:
+        """Sums and counts of one batch."""
+        raise NotImplementedError
+
+
+class Contrastive(Settings):
+    """Settings of objectives that tell images from one another by text."""
+
+    contrastive_weight: float = Field(1.0, ge=0, description="weight of the contrast")
+    contrast: ContrastSettings = Field(ContrastSettings(), description="kind of contrast, and its negatives")
+
+
+class Generative(Settings):
+    """Settings of objectives that tell tokens."""
+
+    generation_weight: float = Field(1.0, ge=0, description="weight of the cross-entropy of tokens")
+    chunk: int = Field(
+        4096, gt=0, description="targets whose logits are in memory at once; more are recomputed"
+    )
+
+
+def pairs(model: LCLModel, outputs: Outputs, batch: Batch) -> Pairs:
+    """The pairs of a batch: images, and what the stream at their `<BoI>` foretells."""
+    return Pairs(
+        latents=outputs.latents.index_select(0, batch.pair_image),
+        contexts=model.foretell(outputs.stream.index_select(0, batch.pair_position)),
+        keys=batch.image_keys.index_select(0, batch.pair_image),
+        context_ids=batch.pair_context,
+        valid=batch.pair_valid,
+    )
+
+
+def told(model: LCLModel, outputs: Outputs, batch: Batch, chunk: int) -> Mean:
+    """Cross-entropy of the batch's labels, a chunk of logits at a time."""
+    hidden = model.head_norm(outputs.stream.index_select(0, batch.label_position))
+    return Mean(summed_loss(hidden, model.head.weight, batch.labels, chunk), (batch.labels >= 0).sum())

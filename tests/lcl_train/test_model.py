@@ -1,18 +1,21 @@
 """Packed rows equal the documents alone, and both a plain loop over padded rows written from the method."""
 
 import math
+from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from lcl_data.shards import SpecialTokens
-from lcl_train.collate import Placed, collate, expand
+from lcl_train.collate import Placed, collate
+from lcl_train.contrast import ContrastSettings
 from lcl_train.model import LCLModel
 from lcl_train.objectives.lcl import Lcl
 from lcl_train.presets import PRESETS, LanguageSettings, ModelSettings, VisionSettings
+from lcl_train.task import Task
 from schemas.errors import RecipeError
+from tests.lcl_train import tiny
 
 torch.set_num_threads(2)
 SPECIALS = SpecialTokens(sot=100, eot=101, image=102, boi=103, eoi=104, pad=105, vocab_size=106)
@@ -31,7 +34,7 @@ DOCUMENTS = [
 
 def placed(tokens, first=0):
     keys = [f"{first + at:015x}{0:049x}" for at, token in enumerate(tokens) if token == IMAGE]
-    return Placed(np.array(tokens, np.int32), keys)
+    return Placed(tiny.part(tokens, IMAGE), keys)
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def batch_of(rows, row_tokens, pixels=None):
 
 def step(model, batch, objective=None):
     model.zero_grad()
-    loss = (objective or Lcl())(model(batch), batch)
+    loss = Task(model, objective or Lcl())(batch)
     loss.total.backward()
     return loss, {name: parameter.grad for name, parameter in model.named_parameters()}
 
@@ -64,7 +67,8 @@ def step(model, batch, objective=None):
 def plain_losses(model, documents, pixels):
     """The method as a loop: padded rows, a dense causal mask, logits for everything, terms one by one."""
     latents, visual = model.encode(pixels)
-    rows = [expand(np.array(tokens), SPECIALS, 4).tolist() for tokens in documents]
+    frame = [SPECIALS.boi, *[IMAGE] * 4, SPECIALS.eoi]
+    rows = [[i for token in tokens for i in (frame if token == IMAGE else [token])] for tokens in documents]
     length, images = max(map(len, rows)), iter(visual)
     ids = torch.tensor([row + [SPECIALS.pad] * (length - len(row)) for row in rows])
     x = model.language.tokens(ids) + model.language.positions.weight[:length]
@@ -100,7 +104,7 @@ def test_losses_and_gradients_equal_the_plain_loop(model):
     (0.1 * contrast + generation).backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5, rtol=1e-5)
-    assert loss.counts == {"pairs": 4, "labels": 20, "images": 5}
+    assert loss.counts == {"contrastive": 4, "generation": 20}
 
 
 @pytest.mark.parametrize("visual_tokens", [None, 1])
@@ -121,7 +125,7 @@ def test_packed_rows_equal_the_documents_alone(visual_tokens):
 @pytest.mark.parametrize("documents", [[[SOT, IMAGE, 4, EOT]], [[SOT, 4, EOT]]])
 def test_a_batch_without_pairs_has_no_contrast_but_reaches_every_parameter(model, documents):
     loss, gradients = step(model, batch_of([documents], 20))
-    assert loss.parts["contrastive"] == 0 and loss.counts["pairs"] == 0
+    assert loss.parts["contrastive"] == 0 and loss.counts["contrastive"] == 0
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
     assert gradients["pool.query"].abs().max() == 0 and gradients["logit_scale"] == 0
     assert gradients["head.weight"].abs().max() > 0
@@ -135,10 +139,11 @@ def test_a_batch_without_anything_to_learn_from_is_exactly_zero(model):
 
 def test_copies_of_a_picture_are_no_negatives_of_each_other(model):
     pixels = torch.randn(1, 3, 16, 16).expand(2, -1, -1, -1)
-    documents = [Placed(np.array([SOT, word, IMAGE, EOT], np.int32), ["ab" * 32]) for word in (4, 5)]
+    documents = [Placed(tiny.part([SOT, word, IMAGE, EOT], IMAGE), ["ab" * 32]) for word in (4, 5)]
     batch = collate([documents], pixels, SPECIALS, 4, 32)
     assert step(model, batch)[0].parts["contrastive"] == 0
-    assert step(model, batch, Lcl(mask_copies=False))[0].parts["contrastive"] >= math.log(2) - 1e-5
+    all_negatives = Lcl(contrast=ContrastSettings(mask_copies=False))
+    assert step(model, batch, all_negatives)[0].parts["contrastive"] >= math.log(2) - 1e-5
 
 
 def test_logits_in_chunks_give_the_same_loss(model):
@@ -150,11 +155,11 @@ def test_logits_in_chunks_give_the_same_loss(model):
 
 
 def test_recall_counts_contexts_that_find_their_image(model):
-    outputs, batch = model(batch_of([DOCUMENTS], 64)), batch_of([DOCUMENTS], 64)
-    found = type(outputs)(
-        outputs.latents, outputs.latents[batch.pair_image], outputs.hidden, outputs.head, outputs.logit_scale
-    )
-    assert Lcl()(found, batch).parts["recall_at_1"] == 1
+    batch = batch_of([DOCUMENTS], 64)
+    outputs = model(batch)
+    terms = Lcl().terms(model, outputs, batch)
+    right = replace(terms, pairs=terms.pairs._replace(contexts=outputs.latents[batch.pair_image]))
+    assert Task(model, Lcl()).join(right, outputs.latents).parts["recall_at_1"] == 1
 
 
 def test_the_temperature_is_clamped(model):

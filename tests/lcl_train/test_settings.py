@@ -42,3 +42,13 @@ def test_model_sizes_are_the_presets_but_for_what_is_given():
 def test_a_mistake_is_named_with_its_remedy(section, message):
     with pytest.raises(RecipeError, match=message):
         settle(Train, section).model_settings(10)
+
+
+def test_a_setting_of_the_objective_needs_no_name():
+    train = Train.settled({"objective": "lcl"}, {"objective": {"contrastive_weight": 0.3}})
+    assert train.objective == {"lcl": {"contrastive_weight": 0.3}}
+    named = Train.settled({"objective": {"lcl": {"chunk": 8}}}, {"objective": {"lcl": {"chunk": 9}}})
+    assert named.objective == {"lcl": {"chunk": 9}}
+    assert Train.settled({}, {"objective": "lcl"}).objective == "lcl"
+    third = Train.settled({}, {"objective": {"mine.here:Mine": {"x": 1}}})
+    assert third.objective == {"mine.here:Mine": {"x": 1}}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lcl_train.presets import PRESETS, VisionSettings
-from lcl_train.vision import AttentivePool, VisionEncoder
+from lcl_train.vision import MEAN, STD, AttentivePool, VisionEncoder
 from schemas.errors import RecipeError
 
 torch.set_num_threads(2)
@@ -58,3 +58,12 @@ def test_fewer_visual_tokens_are_means_of_neighbours():
     pool, (_, tokens) = pool_of(patches, 2, 4)
     every = pool.out(pool.v(pool.norm_v(patches))).view(2, 2, 2, 2, 2, 12)
     torch.testing.assert_close(tokens, every.mean((2, 4)).view(2, 4, 12), atol=1e-5, rtol=1e-5)
+
+
+def test_bytes_are_normalised_by_the_encoder():
+    encoder = VisionEncoder(NANO)
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    torch.testing.assert_close(encoder.normalise(pixels), (pixels / 255 - mean) / std)
+    torch.testing.assert_close(encoder(pixels), encoder((pixels / 255 - mean) / std))
+    assert not {"mean", "std"} & set(encoder.state_dict())

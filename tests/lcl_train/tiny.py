@@ -9,6 +9,7 @@ import pyarrow as pa
 from PIL import Image
 
 from lcl_data.shards import SpecialTokens
+from lcl_train.layout import Part, Segment
 from lcl_train.settings import Train
 from schemas.overrides import laid_over, settle
 from schemas.sequences import SEQUENCES, TOKENS_KEY
@@ -28,6 +29,13 @@ SETTINGS = {
     "save_every_steps": 5,
     "device": "cpu",
 }
+
+
+def part(tokens, image):
+    """A document of these ids as one part, its images numbered from 0."""
+    ids = np.array(tokens, np.int32)
+    images = np.arange(np.count_nonzero(ids == image))
+    return Part((Segment(ids, images),), images)
 
 
 def settings(**changes):

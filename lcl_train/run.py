@@ -1,0 +1,175 @@
+"""All that changes from step to step, and how: model, optimiser, loader; set up, resumed, saved."""
+
+import math
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lcl_data.shards import Shards
+from lcl_train import checkpoint
+from lcl_train.collate import Batch
+from lcl_train.loader import Fitting, Loader
+from lcl_train.memory import keep_freed_memory
+from lcl_train.model import LCLModel
+from lcl_train.objectives import Objective
+from lcl_train.optim import build_optimizer, learning_rate
+from lcl_train.settings import Train
+from lcl_train.step import Step
+from lcl_train.task import Task
+from schemas.errors import LclError, RecipeError
+from schemas.members import build
+
+CHECKPOINTS, METRICS, SETTINGS = "checkpoints", "metrics.jsonl", "settings.json"
+_LIBRARIES = ("torch", "timm", "safetensors", "pillow", "numpy")
+
+
+def find_device(name: str) -> torch.device:
+    """The device that a setting names; `auto` is CUDA if there is one.
+
+    Raises:
+        RecipeError: it is not here, or nothing is called so.
+    """
+    has_cuda = torch.cuda.is_available()
+    try:
+        device = torch.device(("cuda" if has_cuda else "cpu") if name == "auto" else name)
+    except RuntimeError as error:
+        raise RecipeError(f"device {name}: no such device; give auto, cpu, cuda or cuda:1") from error
+    count = torch.cuda.device_count() if has_cuda else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise RecipeError(f"device {name}: this machine has {count} CUDA devices; give auto or cpu")
+    return device
+
+
+def find_objective(settings: Train) -> Objective:
+    """The objective that settings name.
+
+    Raises:
+        RecipeError: there is none, or it has no such settings.
+    """
+    return build("lcl_train.objectives", settings.objective, Objective)
+
+
+class Run:
+    """All that changes from step to step, and how.
+
+    Attributes:
+        step: optimiser steps done.
+        steps: of the whole run.
+        losses: as logged last.
+    """
+
+    def __init__(self, shards: Shards, out: Path, settings: Train) -> None:
+        """Fresh weights, at step 0.
+
+        Raises:
+            RecipeError: settings that do not fit one another or the shards.
+        """
+        self.settings, self.out = settings, out
+        self.device = find_device(settings.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        self.sizes = settings.model_settings(shards.special_tokens.vocab_size)
+        torch.manual_seed(settings.seed)
+        objective = find_objective(settings)
+        self.model = LCLModel(self.sizes, objective.heads(self.sizes)).to(self.device)
+        self.optimizer = build_optimizer(task := Task(self.model, objective), settings.optimizer)
+        self._learn = Step(task, self.optimizer, settings.optimizer, self._is_half)
+        fitting = Fitting(
+            rows=settings.rows,
+            pack=settings.pack,
+            slots=self.model.slots,
+            image_size=self.sizes.vision.image_size,
+            seed=settings.seed,
+            min_images=settings.min_images,
+            layout=objective.layout,
+        )
+        self.loader = Loader(shards, fitting, settings.workers)
+        self.step, self.steps = 0, settings.steps or self.loader.steps(settings.epochs)
+        self.losses: dict[str, float] = {}
+
+    def resume(self, where: str | Path) -> None:
+        """Go on at a checkpoint, if there is one to go on at.
+
+        Raises:
+            RecipeError: `never`, but the folder holds a run.
+            CheckpointError: it is torn, or of another network or other shards.
+        """
+        folder = self.out / CHECKPOINTS
+        checkpoint.sweep(folder)
+        has_run = bool(checkpoint.checkpoints(folder))
+        if where == "never" and has_run:
+            raise RecipeError(f"{self.out}: holds a run; resume it with --resume auto, or take a new folder")
+        if where != "never" and (where != "auto" or has_run):
+            path = checkpoint.locate(folder if where == "auto" else Path(where))
+            state = checkpoint.restore(path, self.model, self.optimizer, self.sizes)
+            self.loader.load_state_dict(state.loader)
+            self.step = state.step
+        self.out.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_text(self.out / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
+
+    def advance(self, batch: Batch) -> dict[str, Tensor]:
+        """One optimiser step; what can be told of it stays on the device, so that nobody waits for it."""
+        rate = learning_rate(self.step, self.steps, self.settings.optimizer)
+        values = self._learn(batch, rate)
+        self.step += 1
+        return values
+
+    def measure(self, values: dict[str, Tensor]) -> dict[str, float]:
+        """The values of a step on the host.
+
+        Raises:
+            LclError: one of them is no number; nothing is saved then.
+        """
+        measured = {name: value.item() for name, value in values.items()}
+        if wrong := [name for name, value in measured.items() if not math.isfinite(value)]:
+            raise LclError(
+                f"step {self.step}: {', '.join(wrong)} is no number; "
+                f"go on from the last checkpoint in {self.out} with a lower optimizer.lr"
+            )
+        self.losses = {
+            name.removeprefix("loss/"): v for name, v in measured.items() if name.startswith("loss/")
+        }
+        return measured
+
+    def save(self) -> Path:
+        """Write the checkpoint of this step."""
+        state = checkpoint.State(
+            step=self.step,
+            settings=self.settings.model_dump(mode="json"),
+            model=self.sizes,
+            specials=asdict(self.loader.specials),
+            loader=self.loader.state_dict(),
+            versions={name: version(name) for name in _LIBRARIES},
+        )
+        folder = self.out / CHECKPOINTS
+        return checkpoint.save(folder, state, self.model, self.optimizer, self.settings.keep_last)
+
+    def describe(self) -> str:
+        """The run in a line."""
+        dtype = "bfloat16" if self._is_half else "float32"
+        pack, sizes = self.settings.pack, self.sizes.vision
+        return (
+            f"{self.settings.preset}: {self.parameters / 1e6:.1f} M parameters "
+            f"({_size(self.model.vision) / 1e6:.1f} M in the encoder, {sizes.image_size} px, "
+            f"{self.model.slots} tokens an image) on {self.device}, {dtype}; "
+            f"{len(self.loader.drawn):,} documents of {len(self.loader.shards):,} have enough images; "
+            f"{self.settings.rows} rows of {pack.row_tokens} tokens; "
+            f"steps {self.step} to {self.steps}"
+        )
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the model, those that do not train included."""
+        return _size(self.model)
+
+    @property
+    def _is_half(self) -> bool:
+        dtype = self.settings.dtype
+        return dtype == "bfloat16" or (dtype == "auto" and self.device.type == "cuda")
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,58 @@
+"""One optimiser step: a batch in, better weights out, and what can be told of it still on its device."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from lcl_train.collate import Batch
+from lcl_train.optim import OptimizerSettings, set_learning_rate
+from lcl_train.task import Loss, Task
+
+
+class Step:
+    """What a step needs besides a batch and a rate.
+
+    Attributes:
+        task: model and objective.
+        optimizer: of its parameters.
+        device: where both are.
+        is_half: whether activations are bfloat16.
+    """
+
+    def __init__(
+        self, task: Task, optimizer: torch.optim.Optimizer, settings: OptimizerSettings, is_half: bool
+    ) -> None:
+        self.task, self.optimizer, self.settings, self.is_half = task, optimizer, settings, is_half
+        self.device = next(task.parameters()).device
+
+    def __call__(self, batch: Batch, rate: float) -> dict[str, Tensor]:
+        """Learn from a batch.
+
+        Args:
+            batch: of any device.
+            rate: learning rate of the step.
+
+        Returns:
+            `loss/*`, `grad_norm` and `lr`; nobody waits for the device here.
+        """
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.zero_grad()
+        loss = self._backward(batch.to(self.device))
+        norm = _clip(self.task.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.task.model.clamp_logit_scale()
+        parts = {f"loss/{name}": value for name, value in loss.parts.items()}
+        return {**parts, "grad_norm": norm, "lr": torch.tensor(rate, dtype=torch.float64)}
+
+    def _backward(self, batch: Batch) -> Loss:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
+            loss: Loss = self.task(batch)
+        torch.autograd.backward(loss.total)
+        return loss
+
+
+def _clip(parameters: Iterable[Tensor], largest: float | None) -> Tensor:
+    """The norm of the gradient, before it is cut to `largest`."""
+    return nn.utils.clip_grad_norm_(parameters, math.inf if largest is None else largest)

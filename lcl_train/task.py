@@ -1,0 +1,94 @@
+"""Model and objective in one module: what DDP, FSDP2 and the compiler wrap, from a batch to its loss.
+
+Every mean is over the whole step: sums stay on their rank, counts are added up over all ranks. The total is
+scaled by the number of ranks, because DDP and FSDP2 average gradients: what comes out is exactly the gradient
+that one process would have with all rows.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, distributed, nn
+
+from lcl_train.collate import Batch
+from lcl_train.contrast import contrast
+from lcl_train.model import LCLModel
+from lcl_train.objectives import Mean, Objective, Terms
+from schemas.errors import RecipeError
+
+# Parameters that only a contrast, or only the telling of tokens, reaches.
+_OF_CONTRAST = ("context_", "logit_scale", "pool.query", "pool.norm_q", "pool.q.", "pool.norm_k", "pool.k.")
+_OF_GENERATION = ("head_norm", "head.")
+
+
+class Loss(NamedTuple):
+    """What a step needs of a batch.
+
+    Attributes:
+        total: fp32 scalar with a graph, times the number of ranks.
+        parts: detached fp32 scalars; the sum over ranks is the value of the step: unweighted terms and rates.
+        counts: terms of each mean over all ranks.
+        latents: detached pooled vectors of this rank's images.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    counts: dict[str, Tensor]
+    latents: Tensor
+
+
+class Task(nn.Module):
+    """A model and what it is trained for."""
+
+    def __init__(self, model: LCLModel, objective: Objective) -> None:
+        """Parameters that the objective does not reach no longer train.
+
+        Raises:
+            RecipeError: no term of the objective has a weight.
+        """
+        super().__init__()
+        if not any(objective.weights.values()):
+            raise RecipeError(f"objective: {objective.weights} trains nothing; give one of them a weight")
+        self.model, self.objective = model, objective
+        idle: tuple[str, ...] = ()
+        if not objective.weights.get("contrastive"):
+            idle += _OF_CONTRAST
+        if not objective.weights.get("generation"):
+            idle += _OF_GENERATION
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(not name.startswith(idle))
+
+    def forward(self, batch: Batch) -> Loss:
+        """The loss of one batch; a term of nothing is exactly 0."""
+        outputs = self.model(batch)
+        return self.join(self.objective.terms(self.model, outputs, batch), outputs.latents.detach())
+
+    def join(self, terms: Terms, latents: Tensor) -> Loss:
+        """Weigh the terms, each over its count in the whole step."""
+        means, rates = dict(terms.means), {}
+        if terms.pairs is not None:
+            with torch.autocast(latents.device.type, enabled=False):
+                found = contrast(terms.pairs, self.model.logit_scale, terms.contrast)
+            means["contrastive"] = Mean(found.loss, found.n)
+            rates["recall_at_1"] = Mean(found.hits, found.n)
+        counts = _over_ranks(means, latents.device)
+        parts = {name: mean.sum / counts[name].clamp(min=1) for name, mean in means.items()}
+        weighed = [self.objective.weights[name] * part for name, part in parts.items()]
+        total = torch.stack(weighed).sum()
+        told = {**parts, "total": total}
+        told |= {name: rate.sum / counts["contrastive"].clamp(min=1) for name, rate in rates.items()}
+        detached = {name: value.detach().float() for name, value in told.items()}
+        return Loss(total * _ranks(), detached, counts, latents)
+
+
+def _over_ranks(means: dict[str, Mean], device: torch.device) -> dict[str, Tensor]:
+    """Counts added up over all ranks, in one exchange."""
+    counts = [torch.as_tensor(mean.n, device=device) for mean in means.values()]
+    stacked = torch.stack(counts)
+    if _ranks() > 1:
+        distributed.all_reduce(stacked)
+    return dict(zip(means, stacked, strict=True))
+
+
+def _ranks() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1
