@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[train,html,cloud,img2dataset,ray,filters,dev]' -c constraints.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[train,html,cloud,img2dataset,ray,filters,track,dev]' -c constraints.txt
 	touch $@
 
 demo: $(READY)            ## the whole road in about three minutes, offline

@@ -1,0 +1,93 @@
+from math import exp, log
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from lcl_train.diagnostics import (
+    bits_per_byte,
+    effective_rank,
+    feature_std,
+    infonce_bound,
+    recall,
+    token_losses,
+)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_bound_is_log_n_less_the_loss():
+    assert infonce_bound(torch.tensor(1.5), torch.tensor([64] * 64)).item() == pytest.approx(log(64) - 1.5)
+    two_sizes = torch.tensor([8, 2])  # one context has six masked copies
+    assert infonce_bound(torch.tensor(0.0), two_sizes).item() == pytest.approx((log(8) + log(2)) / 2)
+
+
+def test_the_bound_holds_where_the_mutual_information_is_known():
+    """Contexts and latents share one of eight values: I = log 8, which a good critic nearly reaches."""
+    values = torch.arange(64) % 8
+    scores = 20.0 * (values[:, None] == values[None, :]).double()
+    loss = functional.cross_entropy(scores, torch.arange(64))
+    bound = infonce_bound(loss, torch.tensor([64] * 64)).item()
+    assert log(8) - 0.01 < bound <= log(8)
+
+
+def test_effective_rank_is_the_exponential_of_the_entropy_of_the_singular_values():
+    features = normal(40, 12)
+    shares = np.linalg.svd(features.double().numpy(), compute_uv=False)
+    shares /= shares.sum()
+    assert effective_rank(features).item() == pytest.approx(exp(-(shares * np.log(shares)).sum()))
+
+
+@pytest.mark.parametrize("directions", [1, 3, 8])
+def test_effective_rank_counts_directions_of_equal_weight(directions):
+    basis = torch.eye(8)[torch.arange(72) % directions]
+    assert effective_rank(basis * 5).item() == pytest.approx(directions)
+
+
+def test_collapsed_features_have_rank_one_and_no_spread():
+    same = normal(1, 16).expand(50, 16)
+    assert effective_rank(same).item() == pytest.approx(1, abs=1e-5)
+    assert feature_std(same).item() == pytest.approx(0, abs=1e-6)
+    assert effective_rank(torch.zeros(4, 4)).item() == 1
+
+
+def test_the_spread_of_features_that_point_everywhere_is_one():
+    assert feature_std(normal(4000, 64)).item() == pytest.approx(1, abs=0.01)
+    assert feature_std(1000 * normal(4000, 64)).item() == pytest.approx(feature_std(normal(4000, 64)).item())
+
+
+def test_recall_agrees_with_sorting_by_hand():
+    contexts, latents, keys = normal(50, 8), normal(50, 8, seed=1), torch.arange(50) // 2
+    found = recall(contexts, latents, keys, (1, 5))
+    cosine = functional.cosine_similarity(contexts[:, None], latents[None], dim=-1)
+    for k, share in zip((1, 5), found, strict=True):
+        hits = 0
+        for own in range(50):
+            rivals = [other for other in range(50) if keys[other] != keys[own]]
+            hits += sum(cosine[own, other] > cosine[own, own] for other in rivals) < k
+        assert share.item() == pytest.approx(hits / 50)
+
+
+def test_recall_of_collapsed_latents_is_nothing_and_of_perfect_ones_everything():
+    latents = normal(20, 8)
+    assert [share.item() for share in recall(latents, latents, torch.arange(20), (1, 5))] == [1, 1]
+    same = torch.ones(20, 8)
+    assert [share.item() for share in recall(latents, same, torch.arange(20), (1, 5))] == [0, 0]
+
+
+@settings(deadline=None)  # the first call of a kernel is slow
+@given(targets=st.integers(0, 9), chunk=st.integers(1, 10))
+def test_token_losses_are_those_of_all_logits_at_once(targets, chunk):
+    hidden, head, labels = normal(targets, 4), normal(6, 4, seed=1), torch.arange(targets) % 6
+    whole = functional.cross_entropy(hidden @ head.T, labels, reduction="none")
+    torch.testing.assert_close(token_losses(hidden, head, labels, chunk), whole)
+
+
+def test_bits_per_byte_count_text_alone():
+    losses, nbytes = torch.tensor([log(2), 3 * log(2), 100.0]), torch.tensor([1, 3, 0])
+    assert bits_per_byte(losses, nbytes).item() == pytest.approx(1.0)
