@@ -12,21 +12,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lcl_train.encoder import Encoder
-from lcl_train.transform import Pixels, centre_crop, decode
+from lcl_train.transform import centre_crop, decode
 from schemas.errors import ImageError, RecipeError
 
 Kind = Literal["patches", "pooled"]
 Split = Literal["train", "val"]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _BATCH = 256
-_FORMAT = "features/2 centre-crop bicubic"  # changes whenever equal weights and pictures give other numbers
+_FORMAT = "features/3 centre-crop bicubic"  # changes whenever equal weights and pictures give other numbers
 
 
 @dataclass(frozen=True)
@@ -144,11 +143,11 @@ class Subject:
     def _encode(self, paths: list[Path]) -> tuple[Tensor, Tensor]:
         device = next(self.encoder.parameters()).device
         with ThreadPoolExecutor() as pool:
-            pixels = np.stack(list(pool.map(self._pixels, paths)))
-        patches, pooled = self.encoder(torch.from_numpy(pixels).to(device))
+            pixels = torch.stack(list(pool.map(self._pixels, paths)))
+        patches, pooled = self.encoder(pixels.to(device))
         return patches.float().cpu(), pooled.float().cpu()
 
-    def _pixels(self, path: Path) -> Pixels:
+    def _pixels(self, path: Path) -> Tensor:
         try:
             return centre_crop(decode(path.read_bytes()), self.encoder.image_size)
         except OSError as error:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lcl_data.shards import Sequence, Shards
 from lcl_train.collate import Batch, Placed, collate
@@ -177,12 +178,12 @@ class Loader:
             for each, part in row
             for image in each.parts[part].pictures
         ]
-        stacked = np.stack(pixels) if pixels else np.zeros((0, 3, side, side), np.uint8)
+        stacked = torch.stack(pixels) if pixels else torch.zeros((0, 3, side, side), dtype=torch.uint8)
         placed = [[_placed(each, part) for each, part in row] for row in drawn]
         row_tokens = self.fitting.pack.row_tokens
-        return collate(placed, torch.from_numpy(stacked), self.specials, self.fitting.slots, row_tokens)
+        return collate(placed, stacked, self.specials, self.fitting.slots, row_tokens)
 
-    def _pixels(self, drawn: _Drawn, image: int) -> NDArray[np.uint8]:
+    def _pixels(self, drawn: _Drawn, image: int) -> Tensor:
         document = drawn.document
         try:
             picture = decode(document.images[image])

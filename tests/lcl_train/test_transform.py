@@ -1,16 +1,34 @@
 import io
+import random
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision.transforms import RandomResizedCrop
 
-from lcl_train.transform import centre_crop, decode, random_crop
+from lcl_train.transform import CROP_AREA, CROP_ASPECT, _random_box, centre_crop, decode, random_crop
 
 
 def gradient(width, height):
     x = np.linspace(0, 255, width)[None, :].repeat(height, 0)
     y = np.linspace(0, 255, height)[:, None].repeat(width, 1)
-    return Image.fromarray(np.stack([x, y, np.zeros_like(x)], -1).astype(np.uint8))
+    return np.stack([x, y, np.zeros_like(x)], -1).astype(np.uint8)
+
+
+def encoded(pixels, form="JPEG", mode="RGB", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def photograph(side):
+    """Smooth, with edges and noise, as pictures are."""
+    noise = np.random.default_rng(0).normal(0, 40, (9, 9, 3)) + 127
+    smooth = Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).resize((side, side))
+    pixels = np.array(smooth)
+    pixels[side // 4 : side // 2, side // 3 : side // 2] = 250
+    return pixels
 
 
 def shares(pixels):
@@ -20,44 +38,71 @@ def shares(pixels):
 def test_a_crop_depends_on_its_seed_only():
     picture = gradient(80, 60)
     again = random_crop(picture, 32, 0, 1, "id", 0)
-    assert np.array_equal(random_crop(picture, 32, 0, 1, "id", 0), again)
-    assert not np.array_equal(random_crop(picture, 32, 0, 2, "id", 0), again)
+    assert torch.equal(random_crop(picture, 32, 0, 1, "id", 0), again)
+    assert not torch.equal(random_crop(picture, 32, 0, 2, "id", 0), again)
     assert again.shape == (3, 32, 32)
-    assert again.dtype == np.uint8
+    assert again.dtype == torch.uint8
 
 
 def test_crops_keep_nine_tenths_or_more_of_a_square():
     spans = []
     for seed in range(200):
         red, green, _ = shares(random_crop(gradient(300, 300), 64, seed))
-        spans.append((red.max() - red.min()) * (green.max() - green.min()))
+        spans.append(float((red.max() - red.min()) * (green.max() - green.min())))
     assert min(spans) > 0.86  # the resampling of the edges takes a little
     assert max(spans) <= 1.001
     assert np.std(spans) > 0.01
 
 
-def test_a_picture_no_crop_fits_is_taken_whole():
-    red, _, _ = shares(random_crop(gradient(400, 20), 32, 5))
-    assert red.max() - red.min() > 0.9
+@pytest.mark.parametrize(("width", "height"), [(400, 120), (120, 400), (300, 300), (256, 189)])
+def test_boxes_are_those_of_random_resized_crop(width, height):
+    """Mean and spread of the crop's edges, and the fallback of pictures that no crop fits."""
+    picture = torch.zeros(3, height, width)
+    ours = np.array([_random_box(width, height, random.Random(seed)) for seed in range(3000)])
+    torch.manual_seed(0)
+    theirs = []
+    for _ in range(3000):
+        top, left, h, w = RandomResizedCrop.get_params(picture, list(CROP_AREA), list(CROP_ASPECT))
+        theirs.append((left, top, left + w, top + h))
+    theirs = np.array(theirs)
+    assert ours.mean(0) == pytest.approx(theirs.mean(0), abs=1.5)
+    assert ours.std(0) == pytest.approx(theirs.std(0), abs=1.5)
 
 
 def test_the_centre_crop_is_the_middle_square():
     red, green, _ = shares(centre_crop(gradient(200, 100), 50))
-    assert red.min() == pytest.approx(0.25, abs=0.02)
-    assert red.max() == pytest.approx(0.75, abs=0.02)
+    assert float(red.min()) == pytest.approx(0.25, abs=0.02)
+    assert float(red.max()) == pytest.approx(0.75, abs=0.02)
     assert green.max() - green.min() > 0.95
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P"])
-def test_every_mode_becomes_rgb(mode):
-    buffer = io.BytesIO()
-    gradient(8, 8).convert(mode).save(buffer, "JPEG" if mode == "CMYK" else "PNG")
-    assert decode(buffer.getvalue()).mode == "RGB"
+@pytest.mark.parametrize(("source", "side"), [(256, 224), (224, 64), (100, 224), (3, 32)])
+def test_squares_are_those_of_pillow(source, side):
+    pixels = photograph(source)
+    resized = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
+    error = centre_crop(pixels, side).permute(1, 2, 0).numpy().astype(float) - np.asarray(resized)
+    assert np.square(error).mean() < 255**2 / 10**5  # a PSNR of 50 dB
 
 
-@pytest.mark.parametrize("nbytes", [0, 10, 300])
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"progressive": True}, {"quality": 30}])
+def test_jpeg_is_decoded_as_pillow_decodes_it(options):
+    content = encoded(photograph(120), **options)
+    expected = np.asarray(Image.open(io.BytesIO(content)))
+    assert np.array_equal(decode(content), expected)
+    assert np.array_equal(decode(memoryview(content)), expected)
+
+
+@pytest.mark.parametrize(
+    ("form", "mode"),
+    [("PNG", "L"), ("PNG", "RGBA"), ("JPEG", "CMYK"), ("PNG", "P"), ("WEBP", "RGB"), ("JPEG", "L")],
+)
+def test_every_mode_becomes_rgb(form, mode):
+    pixels = decode(encoded(gradient(8, 6), form, mode))
+    assert pixels.shape == (6, 8, 3)
+    assert pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("nbytes", [0, 10, 300, 600])
 def test_a_torn_picture_is_an_error(nbytes):
-    buffer = io.BytesIO()
-    gradient(64, 64).save(buffer, "JPEG")
     with pytest.raises(OSError):
-        decode(buffer.getvalue()[:nbytes])
+        decode(encoded(gradient(64, 64))[:nbytes])
