@@ -7,6 +7,7 @@ whole.
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from schemas.errors import CheckpointError
 
 VERSION = 1
 _MODEL, _TRAINING, _STATE = "model.safetensors", "training.safetensors", "state.json"
+_AVERAGES = "averages.safetensors"  # only of runs that keep them
 _PREFIX, _TEMPORARY = "step-", ".tmp-"
 _PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt"}
 
@@ -49,7 +51,12 @@ class State(BaseModel):
 
 
 def save(
-    folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer, keep_last: int
+    folder: Path,
+    state: State,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keep_last: int,
+    averages: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write `folder/step-NNNNNNNN` atomically, then remove all but the newest `keep_last`.
 
@@ -62,9 +69,11 @@ def save(
     draft.mkdir(parents=True)
     save_file(_contiguous(model.state_dict()), draft / _MODEL)
     save_file(_contiguous({**_optimizer_tensors(model, optimizer), **_rng()}), draft / _TRAINING)
+    if averages is not None:
+        save_file(_contiguous(averages), draft / _AVERAGES)
     (draft / _STATE).write_text(state.model_dump_json(indent=1))
-    for name in (_MODEL, _TRAINING):  # safetensors makes files that only their owner may read
-        (draft / name).chmod((draft / _STATE).stat().st_mode)
+    for file in draft.glob("*.safetensors"):  # safetensors makes files that only their owner may read
+        file.chmod((draft / _STATE).stat().st_mode)
     for file in [*draft.iterdir(), draft]:
         _sync(file)
     if path.exists():  # a run that was set back to an earlier step gets here again
@@ -131,14 +140,28 @@ def read_state(path: Path) -> State:
         ) from error
 
 
-def read_model(path: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
-    """The weights of a checkpoint whose names begin with one of `prefixes`.
+def read_model(path: Path, prefixes: tuple[str, ...] = ("",), best: bool = False) -> dict[str, Tensor]:
+    """The weights of a checkpoint whose names begin with one of `prefixes`; `best`: those of `best_weights`.
 
     Raises:
         CheckpointError: the file is torn or no safetensors file.
     """
-    tensors = _read(path / _MODEL)
+    tensors = _read(best_weights(path) if best else path / _MODEL)
     return {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
+
+
+def read_averages(path: Path) -> dict[str, Tensor]:
+    """The averaged weights of a checkpoint; empty where the run keeps none.
+
+    Raises:
+        CheckpointError: the file is torn or no safetensors file.
+    """
+    return _read(path / _AVERAGES) if (path / _AVERAGES).exists() else {}
+
+
+def best_weights(path: Path) -> Path:
+    """The file that evals and exports take: the averages if the run keeps them, else the weights."""
+    return path / (_AVERAGES if (path / _AVERAGES).exists() else _MODEL)
 
 
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, sizes: ModelSettings) -> State:
@@ -205,7 +228,7 @@ def _rng() -> dict[str, Tensor]:
     return {"rng/cpu": torch.get_rng_state(), **cuda}
 
 
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 

@@ -40,13 +40,15 @@ class Encoder(nn.Module):
 def load_encoder(path: Path) -> tuple[Encoder, checkpoint.State]:
     """The trained encoder of a checkpoint, or of the newest one of a run, and what the checkpoint says.
 
+    Its weights are the averages where the run keeps them (`ema`).
+
     Raises:
         CheckpointError: there is none, it is torn, or it would need a pickle to be loaded.
     """
     path = checkpoint.locate(path)
     state = checkpoint.read_state(path)
     encoder = Encoder(state.model)
-    checkpoint.load_weights(encoder, checkpoint.read_model(path, _PARTS), path)
+    checkpoint.load_weights(encoder, checkpoint.read_model(path, _PARTS, best=True), path)
     return encoder.eval(), state
 
 

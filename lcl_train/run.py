@@ -1,6 +1,5 @@
 """All that changes from step to step, and how: model, optimiser, loader; set up, resumed, saved."""
 
-import math
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,8 @@ from torch import Tensor, nn
 from lcl_data.shards import Shards
 from lcl_train import checkpoint
 from lcl_train.collate import Batch
+from lcl_train.ema import Average
+from lcl_train.guard import Guard
 from lcl_train.loader import Fitting, Loader
 from lcl_train.memory import keep_freed_memory
 from lcl_train.model import LCLModel
@@ -19,7 +20,7 @@ from lcl_train.optim import build_optimizer, learning_rate
 from lcl_train.settings import Train
 from lcl_train.step import Step
 from lcl_train.task import Task
-from schemas.errors import LclError, RecipeError
+from schemas.errors import RecipeError
 from schemas.members import build
 
 CHECKPOINTS, METRICS, SETTINGS = "checkpoints", "metrics.jsonl", "settings.json"
@@ -76,7 +77,10 @@ class Run:
         objective = find_objective(settings)
         self.model = LCLModel(self.sizes, objective.heads(self.sizes)).to(self.device)
         self.optimizer = build_optimizer(task := Task(self.model, objective), settings.optimizer)
-        self._learn = Step(task, self.optimizer, settings.optimizer, self._is_half)
+        facts = {"settings": settings.model_dump(mode="json"), "model": self.sizes.model_dump(mode="json")}
+        self.guard = Guard(out, self.model, self.optimizer, {**facts, "is_half": self._is_half})
+        self._learn = Step(task, self.optimizer, settings.optimizer, self._is_half, self._watch)
+        self.average = None if settings.ema is None else Average(self.model, settings.ema)
         fitting = Fitting(
             rows=settings.rows,
             pack=settings.pack,
@@ -105,6 +109,8 @@ class Run:
         if where != "never" and (where != "auto" or has_run):
             path = checkpoint.locate(folder if where == "auto" else Path(where))
             state = checkpoint.restore(path, self.model, self.optimizer, self.sizes)
+            if self.average is not None:
+                self.average.load(checkpoint.read_averages(path) or dict(self.model.named_parameters()))
             self.loader.load_state_dict(state.loader)
             self.step = state.step
         self.out.mkdir(parents=True, exist_ok=True)
@@ -115,20 +121,21 @@ class Run:
         rate = learning_rate(self.step, self.steps, self.settings.optimizer)
         values = self._learn(batch, rate)
         self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
         return values
+
+    def _watch(self, batch: Batch, values: dict[str, Tensor]) -> None:
+        self.guard.watch(self.step + 1, batch, values)
 
     def measure(self, values: dict[str, Tensor]) -> dict[str, float]:
         """The values of a step on the host.
 
         Raises:
-            LclError: one of them is no number; nothing is saved then.
+            LclError: the loss or gradient of a step was no number; nothing is saved then.
         """
+        self.guard.settle()
         measured = {name: value.item() for name, value in values.items()}
-        if wrong := [name for name, value in measured.items() if not math.isfinite(value)]:
-            raise LclError(
-                f"step {self.step}: {', '.join(wrong)} is no number; "
-                f"go on from the last checkpoint in {self.out} with a lower optimizer.lr"
-            )
         self.losses = {
             name.removeprefix("loss/"): v for name, v in measured.items() if name.startswith("loss/")
         }
@@ -145,7 +152,8 @@ class Run:
             versions={name: version(name) for name in _LIBRARIES},
         )
         folder = self.out / CHECKPOINTS
-        return checkpoint.save(folder, state, self.model, self.optimizer, self.settings.keep_last)
+        averages = None if self.average is None else self.average.weights
+        return checkpoint.save(folder, state, self.model, self.optimizer, self.settings.keep_last, averages)
 
     def describe(self) -> str:
         """The run in a line."""

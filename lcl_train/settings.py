@@ -42,7 +42,14 @@ class Train(Settings):
     rows: int = Field(8, gt=0, description="packed rows of a batch; the contrast is among all its images")
     min_images: int = Field(1, ge=0, description="documents with fewer pictures are left out; 1 as the paper")
     pack: PackSettings = Field(PackSettings(), description="budgets of a row")
-    optimizer: OptimizerSettings = Field(OptimizerSettings(), description="AdamW and its schedule")
+    optimizer: OptimizerSettings = Field(OptimizerSettings(), description="AdamW or Muon, and the schedule")
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of the past in an average of the weights, such as 0.999, which evals and exports "
+        "then take; None: no average, one copy of the weights less",
+    )
     seed: int = Field(0, ge=0, description="of the weights, the order, the crops and the placement of images")
     workers: int = Field(2, gt=0, description="threads that decode and pack; the batches do not depend on it")
     save_every_steps: int = Field(1000, gt=0, description="steps from one checkpoint to the next")

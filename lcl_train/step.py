@@ -1,7 +1,7 @@
 """One optimiser step: a batch in, better weights out, and what can be told of it still on its device."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,19 @@ class Step:
         optimizer: of its parameters.
         device: where both are.
         is_half: whether activations are bfloat16.
+        watch: is shown every batch with what came of it, before the update; it may raise.
     """
 
     def __init__(
-        self, task: Task, optimizer: torch.optim.Optimizer, settings: OptimizerSettings, is_half: bool
+        self,
+        task: Task,
+        optimizer: torch.optim.Optimizer,
+        settings: OptimizerSettings,
+        is_half: bool,
+        watch: Callable[[Batch, dict[str, Tensor]], None] | None = None,
     ) -> None:
         self.task, self.optimizer, self.settings, self.is_half = task, optimizer, settings, is_half
+        self.watch = watch
         self.device = next(task.parameters()).device
 
     def __call__(self, batch: Batch, rate: float) -> dict[str, Tensor]:
@@ -41,10 +48,12 @@ class Step:
         self.optimizer.zero_grad()
         loss = self._backward(batch.to(self.device))
         norm = _clip(self.task.parameters(), self.settings.clip)
+        values = {**{f"loss/{name}": value for name, value in loss.parts.items()}, "grad_norm": norm}
+        if self.watch is not None:
+            self.watch(batch, values)
         self.optimizer.step()
         self.task.model.clamp_logit_scale()
-        parts = {f"loss/{name}": value for name, value in loss.parts.items()}
-        return {**parts, "grad_norm": norm, "lr": torch.tensor(rate, dtype=torch.float64)}
+        return {**values, "lr": torch.tensor(rate, dtype=torch.float64)}
 
     def _backward(self, batch: Batch) -> Loss:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):

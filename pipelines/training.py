@@ -145,7 +145,7 @@ def eval_stage_of(checkpoint: Path, data: Path, out: Path, use: Sequence[Any]) -
     from pipelines.recipes import members
 
     evals = members("lcl_train.evals", use, Eval)
-    weights = checkpoints.locate(checkpoint) / "model.safetensors"
+    weights = checkpoints.best_weights(checkpoints.locate(checkpoint))
     inputs = (Input(name="model", digest=files.sha256(weights)), Input(name="data", digest=_listing(data)))
     settings = {"evals": [{key(each): each.model_dump(mode="json")} for each in evals]}
     leaves = ("features", evaluation.REPORT, evaluation.TABLE)

@@ -1,8 +1,17 @@
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
+from lcl_data.shards import Shards
+from lcl_train import checkpoint
 from lcl_train.ema import Average
+from lcl_train.encoder import load_encoder
+from lcl_train.loop import train
+from lcl_train.run import Run
+from tests.lcl_train import tiny
+
+QUIET = Console(quiet=True)
 
 
 def walk(model, seed, steps, average, start=0):
@@ -53,3 +62,40 @@ def test_loaded_averages_go_on_as_if_nothing_had_happened():
 def test_a_missing_average_is_told():
     with pytest.raises(KeyError, match="bias"):
         Average(nn.Linear(3, 2), 0.9).load({"weight": torch.zeros(2, 3)})
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    documents = [tiny.document(number) for number in range(32)]
+    return tiny.write_shards(tmp_path_factory.mktemp("shards"), documents)
+
+
+def test_a_stopped_run_keeps_its_averages_exactly(shards, tmp_path):
+    settings = tiny.settings(ema=0.9, save_every_steps=4, steps=8, keep_last=2)
+    train(shards, tmp_path / "whole", settings, "never", QUIET)
+    earlier = tmp_path / "whole/checkpoints/step-00000004"
+    train(shards, tmp_path / "later", settings, earlier, QUIET)
+    last = "checkpoints/step-00000008/averages.safetensors"
+    assert (tmp_path / "whole" / last).read_bytes() == (tmp_path / "later" / last).read_bytes()
+    assert (tmp_path / "whole" / last).read_bytes() != (earlier / "averages.safetensors").read_bytes()
+
+
+def test_evals_take_the_averages_where_there_are_any(shards, tmp_path):
+    train(shards, tmp_path, tiny.settings(ema=0.9, steps=3), "never", QUIET)
+    path = checkpoint.locate(tmp_path)
+    averages, weights = checkpoint.read_averages(path), checkpoint.read_model(path)
+    assert averages.keys() == weights.keys()
+    for name, weight in load_encoder(tmp_path)[0].state_dict().items():
+        assert torch.equal(weight, averages[name]) and not torch.equal(weight, weights[name]), name
+    (path / "averages.safetensors").unlink()
+    for name, weight in load_encoder(tmp_path)[0].state_dict().items():
+        assert torch.equal(weight, weights[name]), name
+
+
+def test_averages_begin_where_a_run_without_them_stood(shards, tmp_path):
+    train(shards, tmp_path, tiny.settings(steps=2), "never", QUIET)
+    assert checkpoint.read_averages(checkpoint.locate(tmp_path)) == {}
+    run = Run(Shards(shards), tmp_path, tiny.settings(ema=0.9))
+    run.resume("auto")
+    for name, weight in run.model.named_parameters():
+        assert torch.equal(run.average.weights[name], weight)
