@@ -59,7 +59,7 @@ class LCLModel(nn.Module):
         nn.init.normal_(self.context_proj.weight, std=width**-0.5)
         self.head_norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, settings.language.vocab_size, bias=False)
-        self.logit_scale = nn.Parameter(torch.tensor(log(1 / 0.07)))
+        self.logit_scale = nn.Parameter(torch.tensor([log(1 / 0.07)]))  # [1]: fully_shard refuses scalars
         self.heads = nn.ModuleDict(heads)
 
     def forward(self, batch: Batch) -> Outputs:

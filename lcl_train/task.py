@@ -8,12 +8,13 @@ that one process would have with all rows.
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
+from lcl_train import parallel
 from lcl_train.collate import Batch
-from lcl_train.contrast import contrast
+from lcl_train.contrast import begin, bias_of, contrast
 from lcl_train.model import LCLModel
-from lcl_train.objectives import Mean, Objective, Terms
+from lcl_train.objectives import Contrastive, Mean, Objective, Terms
 from schemas.errors import RecipeError
 
 # Parameters that only a contrast, or only the telling of tokens, reaches.
@@ -55,6 +56,8 @@ class Task(nn.Module):
             idle += _OF_CONTRAST
         if not objective.weights.get("generation"):
             idle += _OF_GENERATION
+        if isinstance(objective, Contrastive):
+            begin(objective.contrast, model.logit_scale)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not name.startswith(idle))
 
@@ -65,30 +68,27 @@ class Task(nn.Module):
 
     def join(self, terms: Terms, latents: Tensor) -> Loss:
         """Weigh the terms, each over its count in the whole step."""
-        means, rates = dict(terms.means), {}
+        means, rates = dict(terms.means), dict[str, Tensor]()
         if terms.pairs is not None:
-            with torch.autocast(latents.device.type, enabled=False):
-                found = contrast(terms.pairs, self.model.logit_scale, terms.contrast)
+            bias = bias_of(self.model.heads)
+            found = contrast(terms.pairs, terms.contrast, self.model.logit_scale, bias)
             means["contrastive"] = Mean(found.loss, found.n)
-            rates["recall_at_1"] = Mean(found.hits, found.n)
+            rates = {
+                "recall_at_1": found.images_found,
+                "recall_at_1_of_contexts": found.contexts_found,
+                "log_candidates": found.log_candidates,
+            }
         counts = _over_ranks(means, latents.device)
         parts = {name: mean.sum / counts[name].clamp(min=1) for name, mean in means.items()}
         weighed = [self.objective.weights[name] * part for name, part in parts.items()]
         total = torch.stack(weighed).sum()
         told = {**parts, "total": total}
-        told |= {name: rate.sum / counts["contrastive"].clamp(min=1) for name, rate in rates.items()}
+        told |= {name: rate / counts["contrastive"].clamp(min=1) for name, rate in rates.items()}
         detached = {name: value.detach().float() for name, value in told.items()}
-        return Loss(total * _ranks(), detached, counts, latents)
+        return Loss(total * parallel.world(), detached, counts, latents)
 
 
 def _over_ranks(means: dict[str, Mean], device: torch.device) -> dict[str, Tensor]:
     """Counts added up over all ranks, in one exchange."""
     counts = [torch.as_tensor(mean.n, device=device) for mean in means.values()]
-    stacked = torch.stack(counts)
-    if _ranks() > 1:
-        distributed.all_reduce(stacked)
-    return dict(zip(means, stacked, strict=True))
-
-
-def _ranks() -> int:
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    return dict(zip(means, parallel.all_sum(torch.stack(counts)), strict=True))

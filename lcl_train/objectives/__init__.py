@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lcl_train.collate import Batch
-from lcl_train.contrast import ContrastSettings, Pairs
+from lcl_train.contrast import Bias, ContrastSettings, Pairs
 from lcl_train.cross_entropy import summed_loss
 from lcl_train.layout import Layout
 from lcl_train.model import LCLModel, Outputs
@@ -74,6 +74,12 @@ class Contrastive(Settings):
 
     contrastive_weight: float = Field(1.0, ge=0, description="weight of the contrast")
     contrast: ContrastSettings = Field(ContrastSettings(), description="kind of contrast, and its negatives")
+
+    def heads(self, sizes: ModelSettings) -> dict[str, nn.Module]:
+        """The bias of the sigmoid."""
+        return (
+            {"contrast_bias": Bias()} if self.contrast.kind == "sigmoid" and self.contrastive_weight else {}
+        )
 
 
 class Generative(Settings):
