@@ -6,7 +6,7 @@ on the number of threads, and a run resumes at any batch exactly.
 """
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lcl_data.shards import Sequence, Shards
 from lcl_train.collate import Batch, Placed, collate
+from lcl_train.holdout import held_out
 from lcl_train.layout import INTERLEAVED, Draw, Layout, Part, lay_out, part_tokens
 from lcl_train.pack import Packer, PackSettings, Piece
 from lcl_train.transform import decode, random_crop
@@ -37,6 +38,7 @@ class Fitting:
         image_size: side of the square pictures in pixels.
         seed: of order, placement and crops.
         min_images: documents with fewer pictures are not drawn.
+        holdout: share of the others that is held out (`lcl_train.holdout`).
         layout: what the objective wants to see of a document.
     """
 
@@ -46,6 +48,7 @@ class Fitting:
     image_size: int
     seed: int
     min_images: int = 0
+    holdout: float = 0.0
     layout: Layout = INTERLEAVED
 
 
@@ -63,21 +66,28 @@ class Loader:
     A document is known by its draw: the n-th document of epoch e of N has the number e * N + n.
 
     Attributes:
-        drawn: int64 [N], rows of the shards that are drawn: those with enough pictures.
+        drawn: int64 [N], rows of the shards that are drawn: those with enough pictures, not held out.
+        held: int64 [M], rows that are held out.
     """
 
-    def __init__(self, shards: Shards, fitting: Fitting, workers: int) -> None:
-        """Nothing is read yet but sizes.
+    def __init__(
+        self, shards: Shards, fitting: Fitting, workers: int, rows: NDArray[np.intp] | None = None
+    ) -> None:
+        """Nothing is read yet but sizes and ids.
 
         Args:
             shards: where documents come from.
             fitting: the sizes.
             workers: rendering threads; two batches ahead for each.
+            rows: int64 [N], the rows of the shards to draw from; None: those that `fitting` asks for.
 
         Raises:
             ShardError: there are no documents.
         """
-        self.drawn = np.flatnonzero(shards.image_counts >= fitting.min_images)
+        has_enough = shards.image_counts >= fitting.min_images
+        is_held = held_out(shards, has_enough, fitting.holdout)
+        self.drawn = np.flatnonzero(has_enough & ~is_held) if rows is None else rows
+        self.held = np.flatnonzero(is_held)
         if not len(self.drawn):
             raise ShardError(
                 f"the training shards hold no documents with {fitting.min_images} pictures or more; "
@@ -110,6 +120,25 @@ class Loader:
             finally:
                 pool.shutdown(cancel_futures=True)
 
+    def once(self) -> Iterator[Batch]:
+        """Every document of the first epoch one time; the last batch is short. The state stays as it is."""
+        packer, rows = Packer(self.fitting.pack), []
+        for draw in range(len(self.drawn)):
+            for piece in self._pieces(draw):
+                packer.push(piece)
+            while packer.is_full:
+                rows.append(packer.pop())
+        while len(packer):
+            rows.append(packer.pop())
+        ahead: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(self.workers, "loader") as pool:
+            for start in range(0, len(rows), self.fitting.rows):
+                ahead.append(pool.submit(self._render, rows[start : start + self.fitting.rows]))
+                if len(ahead) > 2 * self.workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
     def state_dict(self) -> dict[str, Any]:
         """Where the batch given last left the loader, as JSON values."""
         return self._state
@@ -140,6 +169,7 @@ class Loader:
             "seed": self.fitting.seed,
             "slots": self.fitting.slots,
             "min_images": self.fitting.min_images,
+            "holdout": self.fitting.holdout,
             **self.fitting.pack.model_dump(),
             **asdict(self.fitting.layout),
         }
@@ -149,11 +179,16 @@ class Loader:
 
     def _next_row(self) -> list[Piece]:
         while not self._packer.is_full:
-            for number, part in enumerate(self._draw(self._draws).parts):
-                tokens = part_tokens(part, self.specials, self.fitting.slots)
-                self._packer.push(Piece(self._draws, number, tokens, len(part.pictures)))
+            for piece in self._pieces(self._draws):
+                self._packer.push(piece)
             self._draws += 1
         return self._packer.pop()
+
+    def _pieces(self, draw: int) -> Iterator[Piece]:
+        """What the packer must know of a drawn document."""
+        for number, part in enumerate(self._draw(draw).parts):
+            tokens = part_tokens(part, self.specials, self.fitting.slots)
+            yield Piece(draw, number, tokens, len(part.pictures))
 
     def _draw(self, draw: int) -> _Drawn:
         """The parts of a drawn document; made twice (plan, render), which is cheaper than keeping."""
@@ -202,6 +237,6 @@ def _placed(drawn: _Drawn, number: int) -> Placed:
     return Placed(part, keys, document.id, document.source)
 
 
-@lru_cache(maxsize=2)  # an epoch and the one after it: the look-ahead spans their seam
+@lru_cache(maxsize=3)  # an epoch, the one after it (the look-ahead spans their seam), and what is held out
 def _order(seed: int, epoch: int, documents: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(documents)

@@ -126,3 +126,25 @@ def test_a_state_of_other_shards_is_refused(shards, tmp_path):
     fewer = Shards(tiny.write_shards(tmp_path / "fewer", DOCUMENTS[:20]))
     with pytest.raises(CheckpointError, match="documents was 40, is 20"):
         Loader(fewer, FITTING, 1).load_state_dict(Loader(shards, FITTING, 1).state_dict())
+
+
+def test_what_is_held_out_is_never_drawn_and_can_be_walked_once(shards):
+    holding = Loader(shards, replace(FITTING, holdout=0.01), 1)
+    assert len(holding.held) == 4 and len(holding.drawn) == 36
+    drawn = {document for batch in take(holding, 40) for document in batch.documents}
+    held = Loader(shards, replace(FITTING, seed=0), 2, holding.held)
+    told = Counter(document for batch in held.once() for document in set(batch.documents) - {""})
+    assert set(told) == {shards[int(row)].id for row in holding.held}
+    assert not drawn & set(told)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_a_walk_shows_every_picture_once_and_leaves_the_state_alone(shards, rows):
+    loader = Loader(shards, replace(FITTING, rows=rows), 2)
+    before = loader.state_dict()
+    seen = Counter()
+    for batch in loader.once():
+        seen.update(batch.image_keys[: batch.n_images].tolist())
+    assert seen == Counter(key_number(key) for document in DOCUMENTS for key in document["image_keys"])
+    assert loader.state_dict() == before
+    assert_equal(list(loader.once()), list(Loader(shards, replace(FITTING, rows=rows), 1).once()))
