@@ -52,7 +52,7 @@ def train(
     run = Run(Shards(shards), out, settings)
     run.resume(resume)
     budget = settings.rows * settings.pack.row_images
-    with Report(out / METRICS, run.step, run.steps, budget, console) as report, _sigterm() as stop:
+    with Report(out / METRICS, run.step, run.steps, budget, run.meter, console) as report, _sigterm() as stop:
         report.say(run.describe())
         _walk(run, report, stop)
         return {

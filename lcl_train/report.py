@@ -17,6 +17,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from lcl_train.collate import Batch
+from lcl_train.flops import Meter
 
 _LINE_EVERY_S = 10.0
 _SHOWN: dict[str, str] = {
@@ -31,6 +32,7 @@ _SHOWN: dict[str, str] = {
     "fill": "{:.1%}",
     "image_fill": "{:.1%}",
     "data_wait": "{:.1%}",
+    "mfu": "{:.1%}",
 }
 
 
@@ -45,31 +47,44 @@ class _Sums:
     positions: int = 0
     image_budget: int = 0
     waited_s: float = 0.0
+    useful: int = 0
+    run: int = 0
 
-    def add(self, batch: Batch, image_budget: int, waited_s: float) -> None:
+    def add(self, batch: Batch, image_budget: int, waited_s: float, flops: tuple[int, int]) -> None:
         self.steps += 1
         self.images += batch.n_images
         self.tokens += batch.n_tokens
         self.positions += len(batch.tokens)
         self.image_budget += image_budget
         self.waited_s += waited_s
+        self.useful += flops[0]
+        self.run += flops[1]
 
-    def rates(self) -> dict[str, float]:
-        elapsed = max(time.perf_counter() - self.since, 1e-9)
+    def _elapsed(self) -> float:
+        return max(time.perf_counter() - self.since, 1e-9)
+
+    def step_s(self) -> float:
+        return self._elapsed() / max(self.steps, 1)
+
+    def rates(self, meter: Meter) -> dict[str, float | None]:
+        elapsed = self._elapsed()
         return {
             "images_per_s": self.images / elapsed,
             "tokens_per_s": self.tokens / elapsed,
             "fill": self.tokens / max(self.positions, 1),
             "image_fill": self.images / max(self.image_budget, 1),
             "data_wait": min(self.waited_s / elapsed, 1.0),
-            "step_s": elapsed / max(self.steps, 1),
+            "step_s": self.step_s(),
+            **meter.rates(self.useful, self.run, elapsed),
         }
 
 
 class Report:
     """The voice of a run; use it as a context manager, so that the panel ends with it."""
 
-    def __init__(self, file: Path, step: int, steps: int, image_budget: int, console: Console | None) -> None:
+    def __init__(
+        self, file: Path, step: int, steps: int, image_budget: int, meter: Meter, console: Console | None
+    ) -> None:
         """Open metrics.jsonl, without the lines after `step`.
 
         Args:
@@ -77,9 +92,10 @@ class Report:
             step: steps done before this process.
             steps: of the whole run.
             image_budget: images a batch could hold.
+            meter: counts operations, and knows what the device could do.
             console: where people look; None: stderr.
         """
-        self.steps, self._image_budget = steps, image_budget
+        self.steps, self._image_budget, self._meter = steps, image_budget, meter
         self._console = console or Console(stderr=True)
         _cut(file, step)
         self._file = file.open("a", encoding="utf-8")
@@ -99,12 +115,13 @@ class Report:
 
     def count(self, batch: Batch, waited_s: float) -> None:
         """Take note of a batch, and of how long the step stood still for it."""
-        self._window.add(batch, self._image_budget, waited_s)
-        self._whole.add(batch, self._image_budget, waited_s)
+        flops = self._meter.count(batch)
+        for sums in (self._window, self._whole):
+            sums.add(batch, self._image_budget, waited_s, flops)
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Write the line of a step (1-based: steps done) and show it."""
-        line: dict[str, Any] = {"step": step, **values, **self._window.rates()}
+        line: dict[str, Any] = {"step": step, **values, **self._window.rates(self._meter)}
         self._window = _Sums()
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
@@ -114,13 +131,13 @@ class Report:
         """One plain line, above the panel if there is one."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def rates(self) -> dict[str, float]:
+    def rates(self) -> dict[str, float | None]:
         """Means over this process, compilation and first steps included."""
-        return self._whole.rates()
+        return self._whole.rates(self._meter)
 
     def _show(self, step: int, line: dict[str, Any]) -> None:
-        shown = {name: form.format(line[name]) for name, form in _SHOWN.items() if name in line}
-        left_s = (self.steps - step) * self._whole.rates()["step_s"]
+        shown = {name: _formatted(form, line[name]) for name, form in _SHOWN.items() if name in line}
+        left_s = (self.steps - step) * self._whole.step_s()
         shown["eta"] = str(timedelta(seconds=round(left_s)))
         if self._live:
             self._live.update(_panel(step, self.steps, shown))
@@ -128,6 +145,10 @@ class Report:
             self._spoken = time.monotonic()
             facts = " · ".join(f"{name.removeprefix('loss/')} {value}" for name, value in shown.items())
             self.say(f"step {step}/{self.steps} · {facts}")
+
+
+def _formatted(form: str, value: float | None) -> str:
+    return "n/a" if value is None else form.format(value)
 
 
 def _panel(step: int, steps: int, shown: dict[str, str]) -> Panel:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from lcl_data.shards import Shards
 from lcl_train import checkpoint
 from lcl_train.collate import Batch
+from lcl_train.devices import peak_flops
 from lcl_train.ema import Average
+from lcl_train.flops import Meter, costs_of
 from lcl_train.guard import Guard
 from lcl_train.loader import Fitting, Loader
 from lcl_train.memory import keep_freed_memory
@@ -81,6 +83,8 @@ class Run:
         self.guard = Guard(out, self.model, self.optimizer, {**facts, "is_half": self._is_half})
         self._learn = Step(task, self.optimizer, settings.optimizer, self._is_half, self._watch)
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
+        peak = peak_flops(self.device) if self._is_half else None  # the table is of half precision
+        self.meter = Meter(costs_of(self.model), peak, getattr(objective, "chunk", None))
         fitting = Fitting(
             rows=settings.rows,
             pack=settings.pack,

@@ -114,9 +114,12 @@ def test_the_run_tells_what_it_did(shards, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 21))
     rates = {"images_per_s", "tokens_per_s", "fill", "image_fill", "data_wait", "step_s"}
+    rates |= {"flops_per_s", "mfu", "hfu"}
     assert rates <= lines[-1].keys() and rates == summary["rates"].keys()
     assert 0.5 < summary["rates"]["fill"] <= 1
+    assert lines[-1]["flops_per_s"] > 0 and lines[-1]["mfu"] is None
     shown = console.export_text()
+    assert "mfu n/a" in shown
     assert "step 20/20" in shown and "eta 0:00:00" in shown and "recall_at_1" in shown
     console.file.close()
 
