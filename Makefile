@@ -8,7 +8,9 @@ READY  := $(VENV)/.ready
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[train,html,cloud,img2dataset,ray,filters,track,dev]' -c constraints.txt
+	# Compiled once here, not again by each of the many processes that the stages and the tests start.
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[train,html,cloud,img2dataset,ray,filters,track,dev]' -c constraints.txt
+	$(BIN)/python -m compileall -q schemas lcl_data lcl_train pipelines
 	touch $@
 
 demo: $(READY)            ## the whole road in about three minutes, offline
