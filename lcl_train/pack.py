@@ -4,7 +4,7 @@ The packer sees sizes only, so its state is a short list of numbers and exact re
 documents are cut into parts first: nothing is dropped, at the price of parts that have lost their past.
 """
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -77,11 +77,6 @@ class PackStats:
         return self.images / max(self.image_budget, 1)
 
 
-def expanded_length(tokens: NDArray[np.int32], specials: SpecialTokens, slots: int) -> int:
-    """Positions the language model sees once each image token is `<BoI>`, `slots` visual slots, `<EoI>`."""
-    return len(tokens) + int(np.count_nonzero(tokens == specials.image)) * (slots + 1)
-
-
 def split(
     tokens: NDArray[np.int32], specials: SpecialTokens, slots: int, settings: PackSettings
 ) -> list[Cut]:
@@ -142,13 +137,14 @@ class Packer:
 
     Push pieces until `is_full`, then pop rows; at the end of the data pop until empty. A row starts with the
     piece that waited longest, so that none starves and the shuffled order roughly stays; the largest that fit
-    follow.
+    follow, of equal ones the oldest. A row of k pieces costs k searches in a sorted list.
     """
 
     def __init__(self, settings: PackSettings) -> None:
         self.settings = settings
         self.stats = PackStats()
-        self._waiting: list[tuple[int, int, Piece]] = []  # sorted by (-tokens, arrival)
+        self._waiting: dict[int, Piece] = {}  # by arrival, which is their order too
+        self._by_size: list[tuple[int, int, int]] = []  # (-tokens, arrival, images), sorted
         self._arrivals = 0
 
     def __len__(self) -> int:
@@ -168,7 +164,8 @@ class Packer:
         """
         if piece.tokens > self.settings.row_tokens or piece.images > self.settings.row_images:
             raise RecipeError(f"{piece}: larger than a row of {self.settings}; split the document first")
-        insort(self._waiting, (-piece.tokens, self._arrivals, piece))
+        insort(self._by_size, (-piece.tokens, self._arrivals, piece.images))
+        self._waiting[self._arrivals] = piece
         self._arrivals += 1
 
     def pop(self) -> list[Piece]:
@@ -177,20 +174,30 @@ class Packer:
         Raises:
             IndexError: if none waits.
         """
-        oldest = min(range(len(self._waiting)), key=lambda place: self._waiting[place][1], default=0)
-        row = [self._waiting.pop(oldest)[2]]
-        tokens, images = self.settings.row_tokens - row[0].tokens, self.settings.row_images - row[0].images
-        rest = []
-        for entry in self._waiting:  # largest first: one that does not fit now fits no later either
-            piece = entry[2]
-            if piece.tokens <= tokens and piece.images <= images:
-                row.append(piece)
-                tokens, images = tokens - piece.tokens, images - piece.images
-            else:
-                rest.append(entry)
-        self._waiting = rest
+        if not self._waiting:
+            raise IndexError("no piece waits")
+        arrival, oldest = next(iter(self._waiting.items()))
+        at = bisect_left(self._by_size, (-oldest.tokens, arrival))
+        row = [self._take(at)]
+        tokens, images = self.settings.row_tokens - oldest.tokens, self.settings.row_images - oldest.images
+        at = 0
+        while (at := self._next_fit(at, tokens, images)) < len(self._by_size):
+            piece = self._take(at)
+            row.append(piece)
+            tokens, images = tokens - piece.tokens, images - piece.images
         self._count(row)
         return row
+
+    def _next_fit(self, at: int, tokens: int, images: int) -> int:
+        """Place of the first piece from `at` on that fits; budgets shrink, so none before it ever will."""
+        by_size = self._by_size
+        at = bisect_left(by_size, (-tokens,), at)
+        while at < len(by_size) and by_size[at][2] > images:
+            at += 1
+        return at
+
+    def _take(self, at: int) -> Piece:
+        return self._waiting.pop(self._by_size.pop(at)[1])
 
     def _count(self, row: list[Piece]) -> None:
         self.stats.rows += 1
@@ -201,14 +208,13 @@ class Packer:
         self.stats.image_budget += self.settings.row_images
 
     def state_dict(self) -> dict[str, Any]:
-        """All that decides the next rows, as JSON values."""
-        waiting = sorted(self._waiting, key=lambda entry: entry[1])
+        """All that decides the next rows, as JSON values; an image, which later rows do not change."""
         stats = {name: getattr(self.stats, name) for name in PackStats.__slots__}
-        return {"waiting": [list(entry[2]) for entry in waiting], "stats": stats}
+        return {"waiting": list(self._waiting.values()), "stats": stats}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on exactly where `state_dict` was taken."""
-        self._waiting, self._arrivals = [], 0
+        self._waiting, self._by_size, self._arrivals = {}, [], 0
         for numbers in state["waiting"]:
             self.push(Piece(*numbers))
         self.stats = PackStats(**state["stats"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lcl_data.shards import SpecialTokens
-from lcl_train.pack import Packer, PackSettings, Piece, expanded_length, split
+from lcl_train.pack import Packer, PackSettings, Piece, split
 from schemas.errors import RecipeError
 
 SPECIALS = SpecialTokens(sot=100, eot=101, image=102, boi=103, eoi=104, pad=105, vocab_size=106)
@@ -18,6 +18,10 @@ def document(draws):
     """0 is an image, else a token of text, all different."""
     tokens = [SPECIALS.image if not draw else 1000 + at for at, draw in enumerate(draws)]
     return np.array([SPECIALS.sot, *tokens, SPECIALS.eot], np.int32)
+
+
+def expanded_length(tokens, slots):
+    return len(tokens) + (tokens == SPECIALS.image).sum() * (slots + 1)
 
 
 @settings(max_examples=200, deadline=None)
@@ -33,7 +37,7 @@ def test_split_keeps_everything_once_within_the_budgets(draws, slots, row_tokens
     parts = split(tokens, SPECIALS, slots, budget)
     for part in parts:
         assert part.tokens.dtype == np.int32
-        assert expanded_length(part.tokens, SPECIALS, slots) <= row_tokens
+        assert expanded_length(part.tokens, slots) <= row_tokens
         assert part.images.stop - part.images.start == (part.tokens == SPECIALS.image).sum() <= row_images
         assert part.tokens[0] == SPECIALS.sot
         assert len(parts) == 1 or part.tokens[1:].tolist() not in ([], [SPECIALS.eot])
@@ -104,6 +108,28 @@ def test_a_resumed_packer_makes_the_same_rows(waiting, stop):
     assert second.stats == whole.stats
 
 
+def row_by_hand(waiting, budget):
+    """The first row as the class says it, from pieces in the order of their arrival."""
+    row = [waiting[0]]
+    for piece in sorted(waiting[1:], key=lambda piece: -piece.tokens):
+        tokens, images = (sum(each) for each in zip(*((p.tokens, p.images) for p in row), strict=True))
+        if tokens + piece.tokens <= budget.row_tokens and images + piece.images <= budget.row_images:
+            row.append(piece)
+    return row
+
+
+@given(pieces.filter(bool))
+def test_a_row_is_the_oldest_piece_and_the_largest_that_fit(waiting):
+    budget = PackSettings(row_tokens=30, row_images=3)
+    packer = Packer(budget)
+    for piece in waiting:
+        packer.push(piece)
+    while waiting:
+        expected = row_by_hand(waiting, budget)
+        assert packer.pop() == expected
+        waiting = [piece for piece in waiting if piece not in expected]
+
+
 def test_the_oldest_piece_never_starves():
     packer = Packer(PackSettings(row_tokens=30, lookahead=4))
     packer.push(Piece(-1, 0, 8, 0))
@@ -128,7 +154,7 @@ def test_rows_of_web_documents_are_full(words, images, slots):
         draws[generator.choice(len(draws), min(generator.poisson(images), 20), replace=False)] = 0
         for at, part in enumerate(split(document(draws), SPECIALS, slots, budget)):
             count = part.images.stop - part.images.start
-            packer.push(Piece(number, at, expanded_length(part.tokens, SPECIALS, slots), count))
+            packer.push(Piece(number, at, expanded_length(part.tokens, slots), count))
         while packer.is_full:
             packer.pop()
     assert packer.stats.fill > 0.95, packer.stats
