@@ -1,9 +1,15 @@
-"""Cross-entropy of many tokens without all their logits in memory: a chunk at a time, recomputed backward."""
+"""Cross-entropy of many tokens without all their logits in memory: a chunk at a time, its gradient at once.
+
+The gradient of the sum needs nothing that comes later, so that it is made while a chunk's logits are there:
+they are neither kept nor computed again, which would cost a third of the head's arithmetic more.
+"""
+
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from lcl_train.collate import IGNORED
 
@@ -17,12 +23,55 @@ def summed_loss(hidden: Tensor, head: Tensor, labels: Tensor, chunk: int) -> Ten
         labels: int64 [L]; `IGNORED` counts nothing.
         chunk: targets whose logits are in memory at once.
     """
-    chunks = list(zip(torch.split(hidden, chunk), torch.split(labels, chunk), strict=True))
-    if len(chunks) == 1:
-        return _summed(head, *chunks[0])
-    return torch.stack([checkpoint(_summed, head, *each, use_reentrant=False) for each in chunks]).sum()
+    loss: Tensor = _SummedLoss.apply(hidden, head, labels, chunk)
+    return loss
 
 
-def _summed(head: Tensor, hidden: Tensor, labels: Tensor) -> Tensor:
-    logits = functional.linear(hidden, head).float()
-    return functional.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORED)
+class _SummedLoss(torch.autograd.Function):
+    """The sum, and beside it what it makes of hidden states and head."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, chunk: int) -> Tensor:
+        kind = hidden.device.type
+        half = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+        with torch.autocast(kind, enabled=False):
+            narrow, loss = head.to(half), hidden.new_zeros((), dtype=torch.float32)
+            of_hidden, of_head = (
+                torch.zeros_like(x) if wanted else None
+                for x, wanted in zip((hidden, head), ctx.needs_input_grad[:2], strict=True)
+            )
+            for start in range(0, len(labels), chunk):
+                place = slice(start, start + chunk)
+                inputs = hidden[place].to(half)
+                loss_of_chunk, of_logits = _loss_and_gradient(inputs, narrow, labels[place])
+                loss += loss_of_chunk
+                if of_hidden is not None:
+                    of_hidden[place] = of_logits @ narrow
+                if of_head is not None:
+                    _add_product(of_head, of_logits.T, inputs)
+        ctx.save_for_backward(of_hidden, of_head)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        of_hidden, of_head = (x if x is None else x * gradient for x in ctx.saved_tensors)
+        return of_hidden, of_head, None, None
+
+
+def _loss_and_gradient(hidden: Tensor, head: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The summed loss of a chunk in fp32, and its gradient by the logits in their own precision."""
+    logs = functional.log_softmax(functional.linear(hidden, head), -1, dtype=torch.float32)
+    told, counts = labels.clamp(min=0)[:, None], (labels != IGNORED)[:, None]
+    loss = -(logs.gather(1, told) * counts).sum()
+    shares = logs.exp_()
+    shares.scatter_add_(1, told, shares.new_full((), -1).expand_as(told)).mul_(counts)
+    return loss, shares.to(head.dtype)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add `left @ right` to a total that may be more precise."""
+    if total.dtype == left.dtype:
+        torch.addmm(total, left, right, out=total)
+    else:
+        total += left @ right

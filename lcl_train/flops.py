@@ -118,18 +118,17 @@ class Costs:
         """Operations of forward and backward."""
         return 3 * sum(self.forward(work).values()) - work.images * self.stem
 
-    def repeated(self, work: Work, blocks: bool, head: bool) -> int:
+    def repeated(self, work: Work, blocks: bool) -> int:
         """Operations that a backward pass does once more than needed.
 
         Args:
             work: as it is run.
             blocks: whether the activations of the blocks are made again (gradient checkpointing).
-            head: whether the logits are.
         """
         scores = (work.images * self.vision_attention + work.seen * self.language_attention) // 2
         again = work.images * (self.vision + self.vision_attention)
         again += work.tokens * self.language + work.seen * self.language_attention
-        return scores + blocks * again + head * work.labels * self.head
+        return scores + blocks * again
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +138,19 @@ class Meter:
     Attributes:
         costs: of the model.
         peak: operations a second of the device at best; None: unknown.
-        chunk: tokens whose logits are in memory at once; where a batch has more, all are made again.
         blocks_again: whether the blocks' activations are made again in the backward pass.
         ranks: processes that train together.
     """
 
     costs: Costs
     peak: float | None = None
-    chunk: int | None = None
     blocks_again: bool = False
     ranks: int = 1
 
     def count(self, batch: Batch) -> tuple[int, int]:
         """Operations of a step on a batch of this rank: the useful ones, and all that are run."""
         work = filled(batch, self.ranks)
-        head_again = self.chunk is not None and work.labels > self.chunk
-        again = self.costs.repeated(work, self.blocks_again, head_again)
+        again = self.costs.repeated(work, self.blocks_again)
         return self.costs.training(useful(batch, self.ranks)), self.costs.training(work) + again
 
     def rates(self, needed: int, run: int, seconds: float) -> dict[str, float | None]:

@@ -84,7 +84,7 @@ class Run:
         self._learn = Step(task, self.optimizer, settings.optimizer, self._is_half, self._watch)
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
         peak = peak_flops(self.device) if self._is_half else None  # the table is of half precision
-        self.meter = Meter(costs_of(self.model), peak, getattr(objective, "chunk", None))
+        self.meter = Meter(costs_of(self.model), peak)
         fitting = Fitting(
             rows=settings.rows,
             pack=settings.pack,

@@ -86,9 +86,7 @@ class Generative(Settings):
     """Settings of objectives that tell tokens."""
 
     generation_weight: float = Field(1.0, ge=0, description="weight of the cross-entropy of tokens")
-    chunk: int = Field(
-        4096, gt=0, description="targets whose logits are in memory at once; more are recomputed"
-    )
+    chunk: int = Field(1024, gt=0, description="targets whose logits are in memory at once")
 
 
 def pairs(model: LCLModel, outputs: Outputs, batch: Batch) -> Pairs:
