@@ -1,13 +1,16 @@
 """Checkpoints: a folder per step, tensors in safetensors, all else in JSON; nothing pickled is ever loaded.
 
 A folder is written under a temporary name and renamed when it is on the disk, so one that has its name is
-whole.
+whole. It holds whole tensors under the names of parameters, whatever wrote it: sharded ones are gathered one
+at a time, and rank 0 writes. So a run moves between one process, DDP and FSDP2. torch.distributed.checkpoint
+is not used: its folders hold a pickled `.metadata`. All ranks must see the folder.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lcl_train import best, parallel
 from lcl_train.presets import ModelSettings
 from schemas.errors import CheckpointError
+from schemas.overrides import differences
 
 VERSION = 1
 _MODEL, _TRAINING, _STATE = "model.safetensors", "training.safetensors", "state.json"
@@ -58,19 +63,37 @@ def save(
     keep_last: int,
     averages: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Write `folder/step-NNNNNNNN` atomically, then remove all but the newest `keep_last`.
+    """Write `folder/step-NNNNNNNN` atomically, then remove all but the newest `keep_last` and the best.
+
+    All ranks call it, and none goes on before the checkpoint stands.
 
     Raises:
         OSError: the disk is full or gone; the checkpoints before it stay.
     """
-    path = folder / f"{_PREFIX}{state.step:08d}"
+    path = _named(folder, state.step)
+    tensors = {_MODEL: model.state_dict(), _TRAINING: {**_optimizer_tensors(model, optimizer), **_rng()}}
+    if averages is not None:
+        tensors[_AVERAGES] = dict(averages)
+    gathered = ((name, _on_host(each)) for name, each in tensors.items())
+    if parallel.is_main():
+        _write(path, state, gathered)
+        kept = best.read(folder)
+        for old in checkpoints(folder)[:-keep_last]:
+            if kept is None or old != _named(folder, kept.step):
+                shutil.rmtree(old)
+    else:
+        deque(gathered, maxlen=0)
+    parallel.barrier()
+    return path
+
+
+def _write(path: Path, state: State, files: Iterable[tuple[str, dict[str, Tensor]]]) -> None:
+    folder = path.parent
     draft = folder / f"{_TEMPORARY}{path.name}"
     sweep(folder)
     draft.mkdir(parents=True)
-    save_file(_contiguous(model.state_dict()), draft / _MODEL)
-    save_file(_contiguous({**_optimizer_tensors(model, optimizer), **_rng()}), draft / _TRAINING)
-    if averages is not None:
-        save_file(_contiguous(averages), draft / _AVERAGES)
+    for name, tensors in files:
+        save_file(tensors, draft / name)
     (draft / _STATE).write_text(state.model_dump_json(indent=1))
     for file in draft.glob("*.safetensors"):  # safetensors makes files that only their owner may read
         file.chmod((draft / _STATE).stat().st_mode)
@@ -80,9 +103,19 @@ def save(
         shutil.rmtree(path)
     draft.rename(path)
     _sync(folder)
-    for old in checkpoints(folder)[:-keep_last]:
-        shutil.rmtree(old)
-    return path
+
+
+def cut(folder: Path, step: int) -> None:
+    """Remove what came after a step, because the run goes back to it. Rank 0 alone calls it."""
+    for path in checkpoints(folder):
+        if path > _named(folder, step):
+            shutil.rmtree(path)
+    if (kept := best.read(folder)) is not None and kept.step > step:
+        best.forget(folder)
+
+
+def _named(folder: Path, step: int) -> Path:
+    return folder / f"{_PREFIX}{step:08d}"
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -104,7 +137,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def locate(path: Path) -> Path:
-    """The checkpoint that a path means: itself, or the newest of a run's folder.
+    """The checkpoint that a path means: itself, or the newest of a run's folder, or `best` in it.
 
     Raises:
         CheckpointError: there is none, or it is a pickle.
@@ -113,12 +146,21 @@ def locate(path: Path) -> Path:
         raise CheckpointError(
             f"{path}: a pickle, which runs code when it is loaded; give a checkpoint folder of LCL"
         )
+    if path.name == "best" and not path.exists():
+        return _locate_best(path.parent)
     found = [path] if (path / _STATE).is_file() else checkpoints(path) or checkpoints(path / "checkpoints")
     if not found:
         raise CheckpointError(
             f"{path}: no checkpoint ({_STATE} and {_MODEL}) in it; give the folder of a run"
         )
     return found[-1]
+
+
+def _locate_best(folder: Path) -> Path:
+    for place in (folder, folder / "checkpoints"):
+        if (mark := best.read(place)) is not None:
+            return _named(place, mark.step)
+    raise CheckpointError(f"{folder}: no checkpoint is marked as the best; give the folder of the run itself")
 
 
 def read_state(path: Path) -> State:
@@ -171,9 +213,9 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, size
         CheckpointError: it is torn, or of a network of other sizes, which are named.
     """
     state = read_state(path)
-    if differences := _differences(state.model.model_dump(), sizes.model_dump()):
+    if differing := differences(state.model.model_dump(), sizes.model_dump()):
         raise CheckpointError(
-            f"{path}: of another network: {'; '.join(differences)}; use its settings or a new folder"
+            f"{path}: of another network: {'; '.join(differing)}; use its settings or a new folder"
         )
     load_weights(model, read_model(path), path)
     training = _read(path / _TRAINING)
@@ -181,7 +223,7 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, size
         for name, parameter in model.named_parameters():
             keys = [key for key in training if key.startswith(f"{name}/")]
             optimizer.state[parameter] = {
-                key.rpartition("/")[2]: training[key].to(parameter.device) for key in keys
+                key.rpartition("/")[2]: parallel.laid_out(training[key], parameter) for key in keys
             }
         torch.set_rng_state(training["rng/cpu"])
         if torch.cuda.is_available() and "rng/cuda" in training:
@@ -199,8 +241,12 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> N
     Raises:
         CheckpointError: names or shapes differ.
     """
+    shapes = module.state_dict()
+    fitting = {
+        name: parallel.laid_out(w, shapes[name]) if name in shapes else w for name, w in weights.items()
+    }
     try:
-        module.load_state_dict(weights)
+        module.load_state_dict(fitting)
     except RuntimeError as error:
         raise CheckpointError(f"{path / _MODEL}: does not fit the network: {error}") from error
 
@@ -228,20 +274,14 @@ def _rng() -> dict[str, Tensor]:
     return {"rng/cpu": torch.get_rng_state(), **cuda}
 
 
-def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[str]:
-    """Every setting whose value differs, by its dotted name."""
-    found = []
-    for name in sorted({*there, *here}):
-        old, new = there.get(name), here.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            found.append(f"{prefix}{name} is {old} in the checkpoint, {new} here")
-    return found
+def _on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Whole tensors, on rank 0; the others only take part in gathering them, one at a time."""
+    held = {}
+    for name, tensor in tensors.items():
+        whole = parallel.whole(tensor.detach())
+        if parallel.is_main():
+            held[name] = whole.cpu().contiguous()
+    return held
 
 
 def _sync(path: Path) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from lcl_train import parallel
+
 
 class Average:
     """Averages of all parameters by name, each kept as its parameter is: on its device, sharded as it is.
@@ -35,4 +37,4 @@ class Average:
             KeyError: one is missing.
         """
         for name, average in self.weights.items():
-            average.copy_(weights[name])
+            average.copy_(parallel.laid_out(weights[name], average))

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
+from lcl_train import parallel
 from lcl_train.attend import Segments
 from lcl_train.collate import Batch
 from schemas.errors import LclError
@@ -118,8 +118,7 @@ class Guard:
 
 def _whole(weight: Tensor) -> Tensor:
     """A weight on the host, gathered from all ranks if it is sharded."""
-    whole: Tensor = weight.full_tensor() if isinstance(weight, DTensor) else weight
-    return whole.detach().cpu().contiguous()
+    return parallel.whole(weight.detach()).cpu().contiguous()
 
 
 def _message(seen: _Seen, wrong: list[str], folder: Path, out: Path) -> str:

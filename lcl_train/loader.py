@@ -71,7 +71,13 @@ class Loader:
     """
 
     def __init__(
-        self, shards: Shards, fitting: Fitting, workers: int, rows: NDArray[np.intp] | None = None
+        self,
+        shards: Shards,
+        fitting: Fitting,
+        workers: int,
+        rows: NDArray[np.intp] | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         """Nothing is read yet but sizes and ids.
 
@@ -80,6 +86,8 @@ class Loader:
             fitting: the sizes.
             workers: rendering threads; two batches ahead for each.
             rows: int64 [N], the rows of the shards to draw from; None: those that `fitting` asks for.
+            rank: of this process among those that share each batch: it renders every `world`-th row.
+            world: how many they are.
 
         Raises:
             ShardError: there are no documents.
@@ -94,6 +102,7 @@ class Loader:
                 "look at the ledger of the stages before"
             )
         self.shards, self.fitting, self.workers = shards, fitting, workers
+        self.rank, self.world = rank, world
         self.specials = shards.special_tokens
         self._packer = Packer(fitting.pack)
         self._draws = 0
@@ -114,7 +123,8 @@ class Loader:
                 while True:
                     while len(ahead) < 2 * self.workers:
                         rows = [self._next_row() for _ in range(self.fitting.rows)]
-                        ahead.append((self._snapshot(), pool.submit(self._render, rows)))
+                        own = rows[self.rank :: self.world]
+                        ahead.append((self._snapshot(), pool.submit(self._render, own)))
                     self._state, batch = ahead[0][0], ahead.popleft()[1].result()
                     yield batch
             finally:

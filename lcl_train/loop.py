@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from lcl_data.shards import Shards
-from lcl_train import checkpoint
+from lcl_train import checkpoint, parallel
 from lcl_train.model import LCLModel
 from lcl_train.report import Report
 from lcl_train.run import CHECKPOINTS, METRICS, Run, find_device, find_objective
@@ -30,18 +30,19 @@ def train(
     resume: str | Path = "auto",
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Pre-train a vision encoder; SIGTERM saves and returns.
+    """Pre-train a vision encoder; SIGTERM saves and returns. Under torchrun every rank calls it.
 
     Args:
         shards: folder or folders of training shards.
         out: folder of the run.
         settings: all that decides it.
-        resume: auto (the newest checkpoint of `out`, else begin), never, or the path of a checkpoint.
+        resume: auto (the newest checkpoint of `out`, else begin), never, or the path of a checkpoint; what
+            `out` holds of later steps goes then.
         console: where people look; None: stderr.
 
     Returns:
         `step`, `steps`, `is_finished`, `checkpoint` (below `out`), `parameters`, the last `losses`, and the
-        `rates` of this process.
+        `rates` since this call.
 
     Raises:
         RecipeError: settings that do not fit, or `never` where a run stands already.
@@ -49,21 +50,25 @@ def train(
         CheckpointError: a checkpoint that is torn, or of another network or other shards.
         LclError: the loss is no number any more.
     """
-    run = Run(Shards(shards), out, settings)
-    run.resume(resume)
-    budget = settings.rows * settings.pack.row_images
-    with Report(out / METRICS, run.step, run.steps, budget, run.meter, console) as report, _sigterm() as stop:
-        report.say(run.describe())
-        _walk(run, report, stop)
-        return {
-            "step": run.step,
-            "steps": run.steps,
-            "is_finished": run.step >= run.steps,
-            "checkpoint": checkpoint.locate(out / CHECKPOINTS).relative_to(out).as_posix(),
-            "parameters": run.parameters,
-            "losses": run.losses,
-            "rates": report.rates(),
-        }
+    with parallel.joined(parallel.own_device(find_device(settings.device))):
+        run = Run(Shards(shards), out, settings)
+        run.resume(resume)
+        budget = settings.rows * settings.pack.row_images
+        with (
+            Report(out / METRICS, run.step, run.steps, budget, run.meter, console) as report,
+            _sigterm() as stop,
+        ):
+            report.say(run.describe())
+            _walk(run, report, stop)
+            return {
+                "step": run.step,
+                "steps": run.steps,
+                "is_finished": run.step >= run.steps,
+                "checkpoint": checkpoint.locate(out / CHECKPOINTS).relative_to(out).as_posix(),
+                "parameters": run.parameters,
+                "losses": run.losses,
+                "rates": report.rates(),
+            }
 
 
 def check(settings: Train) -> None:
@@ -79,24 +84,25 @@ def check(settings: Train) -> None:
 
 
 def _walk(run: Run, report: Report, stop: threading.Event) -> None:
-    """Step to the end, or until asked to stop; log and save on the way, and at the end."""
-    settings, saved_at, saved_step = run.settings, time.monotonic(), run.step
+    """Step to the end, or until a rank is asked to stop; log and save on the way, and at the end."""
+    settings, saved_at, saved_step, is_stopped = run.settings, time.monotonic(), run.step, False
     with closing(iter(run.loader)) as batches:
-        while run.step < run.steps and not stop.is_set():
+        while run.step < run.steps and not is_stopped:
             asked_at = time.perf_counter()
             batch = next(batches)
             report.count(batch, time.perf_counter() - asked_at)
+            is_due = parallel.is_main() and time.monotonic() - saved_at > 60 * settings.save_every_minutes
+            is_stopped, is_due = map(bool, parallel.total([stop.is_set(), is_due]))  # all ranks do the same
             values = run.advance(batch)
             if run.step % settings.log_every == 0 or run.step == run.steps:
                 report.log(run.step, run.measure(values))
-            minutes = (time.monotonic() - saved_at) / 60
-            if run.step % settings.save_every_steps == 0 or minutes > settings.save_every_minutes:
+            if run.step % settings.save_every_steps == 0 or is_due:
                 run.measure(values)  # a network of NaN is not worth a checkpoint
                 run.save()
                 saved_at, saved_step = time.monotonic(), run.step
     if run.step > saved_step or run.step == 0:
         run.save()
-    if stop.is_set():
+    if is_stopped and run.step < run.steps:
         report.say(f"SIGTERM: saved at step {run.step}; the same command goes on from there")
 
 

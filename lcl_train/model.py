@@ -85,6 +85,11 @@ class LCLModel(nn.Module):
         contexts: Tensor = self.context_proj(self.context_norm(stream))
         return contexts
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks: what is gathered, compiled or recomputed one by one."""
+        return [*self.vision.vit.blocks, *self.language.blocks]
+
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
         """Keep the temperature in [1/100, 1]; call it after every optimiser step (as the reference does)."""

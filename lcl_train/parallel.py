@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 Kind = Literal["ddp", "fsdp2"]
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
@@ -48,11 +49,11 @@ def own_device(device: torch.device) -> torch.device:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[None]:
-    """The time in which the ranks can hear each other; for a process on its own nothing happens.
+    """The time in which the ranks can hear each other; nothing happens to one process, or inside such a time.
 
     After an error nobody is waited for: torchrun ends the others.
     """
-    if not is_launched():
+    if not is_launched() or dist.is_initialized():
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -77,9 +78,9 @@ def largest(number: int) -> int:
 def _agreed(numbers: Sequence[int], how: Any) -> list[int]:
     if world() == 1:
         return list(numbers)
-    values = torch.tensor(numbers, dtype=torch.int64)
+    values = torch.tensor(numbers, dtype=torch.float64)  # exact up to 2^53; operations go beyond int64
     dist.all_reduce(values, how)
-    return values.tolist()
+    return [int(value) for value in values.tolist()]
 
 
 def barrier() -> None:
@@ -154,16 +155,12 @@ def wrap(module: nn.Module, kind: Kind, blocks: Sequence[nn.Module], device: tor
 
 def whole(value: Tensor) -> Tensor:
     """All of a tensor that may be sharded; all ranks must ask for it, in the same order."""
-    full: Tensor = value.full_tensor() if hasattr(value, "full_tensor") else value
-    return full
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def laid_out(value: Tensor, model: Tensor) -> Tensor:
     """A whole tensor, which all ranks hold, on the device of `model` and sharded as that is."""
     value = value.to(model.device)
-    if not hasattr(model, "device_mesh") or value.shape != model.shape:
+    if not isinstance(model, DTensor) or value.shape != model.shape:
         return value
-    from torch.distributed.tensor import DTensor, distribute_tensor  # two seconds to import
-
-    assert isinstance(model, DTensor)
     return distribute_tensor(value, model.device_mesh, model.placements, src_data_rank=None)

@@ -9,13 +9,14 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
+from lcl_train import parallel
 from lcl_train.collate import Batch
 from lcl_train.flops import Meter
 
@@ -67,20 +68,26 @@ class _Sums:
         return self._elapsed() / max(self.steps, 1)
 
     def rates(self, meter: Meter) -> dict[str, float | None]:
+        """Of all ranks together; operations per device, to stand beside the peak of one."""
         elapsed = self._elapsed()
+        mine = (self.images, self.tokens, self.positions, self.useful, self.run)
+        images, tokens, positions, useful, run = parallel.total(mine)
         return {
-            "images_per_s": self.images / elapsed,
-            "tokens_per_s": self.tokens / elapsed,
-            "fill": self.tokens / max(self.positions, 1),
-            "image_fill": self.images / max(self.image_budget, 1),
+            "images_per_s": images / elapsed,
+            "tokens_per_s": tokens / elapsed,
+            "fill": tokens / max(positions, 1),
+            "image_fill": images / max(self.image_budget, 1),
             "data_wait": min(self.waited_s / elapsed, 1.0),
             "step_s": self.step_s(),
-            **meter.rates(self.useful, self.run, elapsed),
+            **meter.rates(useful // parallel.world(), run // parallel.world(), elapsed),
         }
 
 
 class Report:
-    """The voice of a run; use it as a context manager, so that the panel ends with it."""
+    """The voice of a run; use it as a context manager, so that the panel ends with it.
+
+    Every rank has one, and all call it at the same steps; that of rank 0 speaks and writes.
+    """
 
     def __init__(
         self, file: Path, step: int, steps: int, image_budget: int, meter: Meter, console: Console | None
@@ -96,12 +103,13 @@ class Report:
             console: where people look; None: stderr.
         """
         self.steps, self._image_budget, self._meter = steps, image_budget, meter
-        self._console = console or Console(stderr=True)
-        _cut(file, step)
-        self._file = file.open("a", encoding="utf-8")
+        speaks = parallel.is_main()
+        self._console = (console or Console(stderr=True)) if speaks else Console(quiet=True)
+        self._file = _opened(file, step) if speaks else None
         self._window, self._whole = _Sums(), _Sums()
         self._spoken = 0.0
-        self._live = Live(console=self._console, transient=True) if self._console.is_terminal else None
+        is_live = speaks and self._console.is_terminal
+        self._live = Live(console=self._console, transient=True) if is_live else None
 
     def __enter__(self) -> "Report":
         if self._live:
@@ -111,7 +119,8 @@ class Report:
     def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
-        self._file.close()
+        if self._file:
+            self._file.close()
 
     def count(self, batch: Batch, waited_s: float) -> None:
         """Take note of a batch, and of how long the step stood still for it."""
@@ -123,9 +132,10 @@ class Report:
         """Write the line of a step (1-based: steps done) and show it."""
         line: dict[str, Any] = {"step": step, **values, **self._window.rates(self._meter)}
         self._window = _Sums()
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        self._show(step, line)
+        if self._file:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            self._show(step, line)
 
     def say(self, text: str) -> None:
         """One plain line, above the panel if there is one."""
@@ -161,13 +171,14 @@ def _panel(step: int, steps: int, shown: dict[str, str]) -> Panel:
     return Panel(table, title=f"step {step}/{steps}", expand=False)
 
 
-def _cut(file: Path, step: int) -> None:
-    """Keep the lines up to `step`; a line torn by a kill goes too."""
+def _opened(file: Path, step: int) -> TextIO:
+    """A file to add lines to, with those up to `step` kept; a line torn by a kill goes too."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     kept = [line for line in lines if _step(line) <= step]
     draft = file.with_name(f".tmp-{file.name}")
     draft.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
     draft.replace(file)
+    return file.open("a", encoding="utf-8")
 
 
 def _step(line: str) -> float:

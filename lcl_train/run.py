@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lcl_data.shards import Shards
-from lcl_train import checkpoint
+from lcl_train import checkpoint, parallel
 from lcl_train.collate import Batch
 from lcl_train.devices import peak_flops
 from lcl_train.ema import Average
@@ -71,17 +71,23 @@ class Run:
             RecipeError: settings that do not fit one another or the shards.
         """
         self.settings, self.out = settings, out
-        self.device = find_device(settings.device)
+        self.device = parallel.own_device(find_device(settings.device))
+        if settings.rows < parallel.world():
+            raise RecipeError(f"rows {settings.rows}: at least one for each of {parallel.world()} ranks")
         if self.device.type == "cpu":
             keep_freed_memory()
         self.sizes = settings.model_settings(shards.special_tokens.vocab_size)
         torch.manual_seed(settings.seed)
         objective = find_objective(settings)
         self.model = LCLModel(self.sizes, objective.heads(self.sizes)).to(self.device)
-        self.optimizer = build_optimizer(task := Task(self.model, objective), settings.optimizer)
+        task = Task(self.model, objective)
+        wrapped = parallel.wrap(task, settings.parallel, self.model.blocks, self.device)
+        self.optimizer = build_optimizer(task, settings.optimizer)
         facts = {"settings": settings.model_dump(mode="json"), "model": self.sizes.model_dump(mode="json")}
-        self.guard = Guard(out, self.model, self.optimizer, {**facts, "is_half": self._is_half})
-        self._learn = Step(task, self.optimizer, settings.optimizer, self._is_half, self._watch)
+        self.guard = Guard(
+            out, self.model, self.optimizer, {**facts, "is_half": self._is_half}, parallel.rank()
+        )
+        self._learn = Step(task, wrapped, self.optimizer, settings.optimizer, self._is_half, self._watch)
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
         peak = peak_flops(self.device) if self._is_half else None  # the table is of half precision
         self.meter = Meter(costs_of(self.model), peak)
@@ -94,7 +100,7 @@ class Run:
             min_images=settings.min_images,
             layout=objective.layout,
         )
-        self.loader = Loader(shards, fitting, settings.workers)
+        self.loader = Loader(shards, fitting, settings.workers, rank=parallel.rank(), world=parallel.world())
         self.step, self.steps = 0, settings.steps or self.loader.steps(settings.epochs)
         self.losses: dict[str, float] = {}
 
@@ -106,7 +112,6 @@ class Run:
             CheckpointError: it is torn, or of another network or other shards.
         """
         folder = self.out / CHECKPOINTS
-        checkpoint.sweep(folder)
         has_run = bool(checkpoint.checkpoints(folder))
         if where == "never" and has_run:
             raise RecipeError(f"{self.out}: holds a run; resume it with --resume auto, or take a new folder")
@@ -117,8 +122,12 @@ class Run:
                 self.average.load(checkpoint.read_averages(path) or dict(self.model.named_parameters()))
             self.loader.load_state_dict(state.loader)
             self.step = state.step
-        self.out.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_text(self.out / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
+        parallel.barrier()  # nobody looks for a checkpoint any more
+        if parallel.is_main():
+            checkpoint.sweep(folder)
+            checkpoint.cut(folder, self.step)
+            self.out.mkdir(parents=True, exist_ok=True)
+            checkpoint.write_text(self.out / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
 
     def advance(self, batch: Batch) -> dict[str, Tensor]:
         """One optimiser step; what can be told of it stays on the device, so that nobody waits for it."""

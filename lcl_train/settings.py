@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from lcl_train.optim import OptimizerSettings
 from lcl_train.pack import PackSettings
+from lcl_train.parallel import Kind
 from lcl_train.presets import PRESETS, ModelSettings
 from schemas.errors import RecipeError
 from schemas.members import names
@@ -56,6 +57,9 @@ class Train(Settings):
     save_every_minutes: float = Field(15.0, gt=0, description="minutes after which one is due anyway")
     keep_last: int = Field(2, gt=0, description="checkpoints to keep")
     log_every: int = Field(10, gt=0, description="steps from one line of metrics.jsonl to the next")
+    parallel: Kind = Field(
+        "ddp", description="of several ranks: ddp keeps all on each; fsdp2 shards weights and optimiser state"
+    )
     device: str = Field("auto", description="auto (CUDA if there is one), cpu, cuda, cuda:1, ...")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of activations; auto: bfloat16 on CUDA, float32 elsewhere"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from lcl_train import parallel
 from lcl_train.collate import Batch
 from lcl_train.optim import OptimizerSettings, set_learning_rate
 from lcl_train.task import Loss, Task
@@ -16,6 +17,7 @@ class Step:
 
     Attributes:
         task: model and objective.
+        wrapped: the same, as called: gradients are averaged over the ranks.
         optimizer: of its parameters.
         device: where both are.
         is_half: whether activations are bfloat16.
@@ -25,12 +27,14 @@ class Step:
     def __init__(
         self,
         task: Task,
+        wrapped: nn.Module,
         optimizer: torch.optim.Optimizer,
         settings: OptimizerSettings,
         is_half: bool,
         watch: Callable[[Batch, dict[str, Tensor]], None] | None = None,
     ) -> None:
-        self.task, self.optimizer, self.settings, self.is_half = task, optimizer, settings, is_half
+        self.task, self.wrapped, self.optimizer = task, wrapped, optimizer
+        self.settings, self.is_half = settings, is_half
         self.watch = watch
         self.device = next(task.parameters()).device
 
@@ -42,13 +46,15 @@ class Step:
             rate: learning rate of the step.
 
         Returns:
-            `loss/*`, `grad_norm` and `lr`; nobody waits for the device here.
+            `loss/*`, `grad_norm` and `lr` of the whole step; nobody waits for the device here.
         """
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad()
         loss = self._backward(batch.to(self.device))
         norm = _clip(self.task.parameters(), self.settings.clip)
-        values = {**{f"loss/{name}": value for name, value in loss.parts.items()}, "grad_norm": norm}
+        parts = parallel.all_sum(torch.stack(list(loss.parts.values())))
+        values = {f"loss/{name}": value for name, value in zip(loss.parts, parts, strict=True)}
+        values["grad_norm"] = norm
         if self.watch is not None:
             self.watch(batch, values)
         self.optimizer.step()
@@ -57,11 +63,11 @@ class Step:
 
     def _backward(self, batch: Batch) -> Loss:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
-            loss: Loss = self.task(batch)
+            loss: Loss = self.wrapped(batch)
         torch.autograd.backward(loss.total)
         return loss
 
 
 def _clip(parameters: Iterable[Tensor], largest: float | None) -> Tensor:
     """The norm of the gradient, before it is cut to `largest`."""
-    return nn.utils.clip_grad_norm_(parameters, math.inf if largest is None else largest)
+    return parallel.whole(nn.utils.clip_grad_norm_(parameters, math.inf if largest is None else largest))

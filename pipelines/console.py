@@ -26,9 +26,11 @@ class Console:
 
     Attributes:
         as_json: print the result as one JSON object on stdout at the end.
+        is_mute: say nothing, because another process speaks for this one.
     """
 
     as_json: bool = False
+    is_mute: bool = False
     _out: TextIO = field(default_factory=lambda: sys.stdout)
     _bars: "RichProgress | None" = None
     _tasks: "dict[str, TaskID]" = field(default_factory=dict)
@@ -81,7 +83,7 @@ class Console:
 
     def result(self, value: dict[str, Any]) -> None:
         """Print the one JSON object, if asked for."""
-        if self.as_json:
+        if self.as_json and not self.is_mute:
             self._out.write(json.dumps(value, sort_keys=True) + "\n")
 
     def stop(self) -> None:
@@ -97,7 +99,7 @@ class Console:
 
         if self._bars:
             return self._bars.console
-        return RichConsole(stderr=True, width=None if sys.stderr.isatty() else 120)
+        return RichConsole(stderr=True, quiet=self.is_mute, width=None if sys.stderr.isatty() else 120)
 
     def _bar(self, stage: str, done: int, total: int) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -19,15 +19,16 @@ def train(
 ) -> None:
     """Pre-train a vision encoder on shards. Killed, the same command resumes at the last checkpoint.
 
+    SIGTERM saves and ends in good order (exit code 0; is_finished in the JSON tells).
+
     Example: lcl train work/shards work/run --preset nano --set steps=500 --set optimizer.lr=1e-3
+    On 8 devices: torchrun --no-python --nproc-per-node 8 lcl train work/shards work/run --preset base
     """
     from pipelines.training import train as run
 
     console, _ = options.start(as_json)
     section = {"preset": preset, "objective": objective}
-    summary = run(shards, out, section, settings, resume, console)
-    console.result(summary)
-    raise typer.Exit(0 if summary["is_finished"] else 1)
+    console.result(run(shards, out, section, settings, resume, console))
 
 
 def eval_(

@@ -46,15 +46,18 @@ def train(
     files.must_be_copied(shards, out)
     _need_torch()
     from lcl_train.loop import train as run
+    from lcl_train.parallel import is_main
 
+    console.is_mute = not is_main()
     step = _settled(section, settings)
     stage = stage_of(shards, out, section, settings)
     if stage.finished():
         console.say(f"train: {out} is finished under these settings")
         return _shown(_summary(out), console)
-    (out / MANIFEST).unlink(missing_ok=True)
+    if is_main():
+        (out / MANIFEST).unlink(missing_ok=True)
     summary = run(shards, out, step, resume, console.rich)
-    if summary["is_finished"]:
+    if summary["is_finished"] and is_main():
         files.write(out / SUMMARY, json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")
         stage.seal(sorted((out / "checkpoints").rglob("*.safetensors")))
     return _shown(summary, console)

@@ -101,3 +101,15 @@ def _fields(kind: Any, path: tuple[Any, ...]) -> list[str]:
             break
         kind = inner
     return sorted(kind.model_fields)
+
+
+def differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[str]:
+    """Every setting whose value differs, in words, by its dotted name."""
+    found = []
+    for name in sorted({*there, *here}):
+        old, new = there.get(name), here.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append(f"{prefix}{name} is {old} in the checkpoint, {new} here")
+    return found
