@@ -25,6 +25,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from lcl_data import files
+from lcl_data.known_words import KnownWords, parts_at_spaces
 from lcl_data.shards import SpecialTokens
 from schemas.errors import RecipeError
 
@@ -55,9 +56,12 @@ class Tokenizer:
     clean: Callable[[str], str]
     joint: str
     _encoder: tokenizers.Tokenizer
+    _by_words: KnownWords | None  # where the tokenizer encodes words independently
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of cleaned texts; no text gives a special id."""
+        if self._by_words:
+            return self._by_words.encode(texts)
         return [encoding.ids for encoding in self._encoder.encode_batch_fast(texts, add_special_tokens=False)]
 
     def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
@@ -181,7 +185,10 @@ def _assemble(content: dict[str, Any], clean: Callable[[str], str], joint: str) 
     special = SpecialTokens(
         **{role: known[n] for role, n in zip(_ROLES, SPECIALS, strict=True)}, vocab_size=size
     )
-    return Tokenizer(special, published, clean, joint, _encoder(content, added))
+    bare = _bare(content, added)
+    encoder = tokenizers.Tokenizer.from_str(json.dumps(bare))
+    by_words = KnownWords(encoder) if parts_at_spaces(bare, _CLIP_PATTERN) else None
+    return Tokenizer(special, published, clean, joint, encoder, by_words)
 
 
 def _vocabulary(model: dict[str, Any]) -> dict[str, int]:
@@ -203,8 +210,8 @@ def _refuse_holes(published: str, known: dict[str, int]) -> None:
             )
 
 
-def _encoder(content: dict[str, Any], added: list[dict[str, Any]]) -> tokenizers.Tokenizer:
-    """A tokenizer that cannot give a special id: neither by parsing its name nor by looking it up."""
+def _bare(content: dict[str, Any], added: list[dict[str, Any]]) -> dict[str, Any]:
+    """The content of a tokenizer that cannot give a special id: neither by its name nor by looking it up."""
     model = content["model"]
     hidden = {token["content"] for token in added if token["special"]} - {model.get("unk_token")}
     words = model["vocab"]
@@ -217,4 +224,4 @@ def _encoder(content: dict[str, Any], added: list[dict[str, Any]]) -> tokenizers
     bare = {**content, "added_tokens": plain, "model": {**model, "vocab": kept}}
     for name in ("post_processor", "truncation", "padding"):
         bare[name] = None
-    return tokenizers.Tokenizer.from_str(json.dumps(bare))
+    return bare
