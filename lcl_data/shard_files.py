@@ -90,6 +90,9 @@ class File(Protocol):
     def ids(self) -> pa.Array:
         """The id of each row, as strings."""
 
+    def release(self) -> None:
+        """Give the pages of the map back to the system, from whose cache they come again."""
+
 
 def special_tokens_of(metadata: dict[bytes, bytes], where: Path) -> SpecialTokens:
     """The special ids in a file's schema metadata.
@@ -113,10 +116,11 @@ class _ArrowFile:
 
     def __init__(self, path: Path) -> None:
         try:
-            with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+            self._map = _mapped(path)
+            with pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self._map))) as reader:
                 metadata = reader.schema.metadata or {}
                 self._batches = [reader.get_batch(k) for k in range(reader.num_record_batches)]
-        except (pa.ArrowInvalid, OSError) as error:
+        except (ValueError, OSError) as error:
             raise ShardError(f"{path}: not a whole Arrow file ({error}); run `lcl shard` again") from error
         check(metadata, SEQUENCES, path)
         self.special_tokens: SpecialTokens | None = special_tokens_of(metadata, path)
@@ -147,6 +151,9 @@ class _ArrowFile:
     def ids(self) -> pa.Array:
         return pa.concat_arrays([pa.array([], pa.string()), *(batch["id"] for batch in self._batches)])
 
+    def release(self) -> None:
+        _give_back(self._map)
+
     def _sizes(self, column: str) -> Ints:
         sizes = [pc.list_value_length(batch[column]).to_numpy() for batch in self._batches]
         return np.concatenate([np.zeros(0, np.int64), *sizes]).astype(np.int64)
@@ -166,8 +173,8 @@ class _TarFile:
                 self._keys.append(key)
             self._samples[-1][part] = where
         self.rows = len(self._samples)
-        with path.open("rb") as file:
-            self._map = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        self._pages = _mapped(path)
+        self._map = memoryview(self._pages)
         self.special_tokens = self._checked_tokens() if self.rows else None
 
     def read(self, row: int) -> Sequence:
@@ -193,6 +200,9 @@ class _TarFile:
     def ids(self) -> pa.Array:
         return pa.array(self._keys, pa.string())
 
+    def release(self) -> None:
+        _give_back(self._pages)
+
     def _record(self, row: int) -> dict[str, Any]:
         try:
             record: dict[str, Any] = json.loads(bytes(self._map[self._samples[row]["json"]]))
@@ -205,6 +215,16 @@ class _TarFile:
         metadata = {SCHEMA_KEY: str(first.get("schema", "")).encode()}
         check(metadata, SEQUENCES, self._path)
         return special_tokens_of({TOKENS_KEY: json.dumps(first["special_tokens"]).encode()}, self._path)
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _give_back(pages: mmap.mmap) -> None:
+    if hasattr(mmap, "MADV_DONTNEED"):  # Linux; elsewhere pages go when memory is short
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _members(path: Path) -> Iterator[tuple[str, slice]]:

@@ -1,12 +1,17 @@
 """The door for trainers: random access to the rows of training shards, from either container.
 
 It needs pyarrow, numpy and the standard library only, so that a training machine needs no curation engine.
-Files are memory-mapped: opening a corpus costs its metadata, and a picture is a view of the page cache.
+Files are memory-mapped: a picture is a view of the page cache.
 """
 
+import json
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from hashlib import blake2b
+from itertools import accumulate, chain
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -36,21 +41,28 @@ __all__ = [
 ]
 
 
+_OPEN_FILES = 1024  # maps held at once; a process may have some 65,000
+_PAGES_NBYTES = 128 << 20  # of pictures read, after which the pages of the maps are given back
+
+
 class Shards:
     """All rows of one or more folders of training shards, in the order of folders, files and rows.
 
-    It pickles as its folders (a data loader's worker opens its own maps) and is safe under fork.
+    A file is opened when a row or the sizes of it are asked for; how many rows it has stands in the manifest.
+    So opening a corpus costs its manifests, whatever it holds. It pickles as its folders (a data loader's
+    worker opens its own maps), and threads may share it.
 
     Attributes:
         folders: each written by `lcl shard`.
         paths: their shard files.
+        starts: int64 [files + 1], number of the first row of each file, and of all rows.
         special_tokens: ids of sot, eot, image, boi, eoi, pad, and the size of the vocabulary.
     """
 
     def __init__(
         self, folders: str | Path | Iterable[str | Path], container: Container | None = None
     ) -> None:
-        """Open the shards of one folder or of several.
+        """Find the shards of one folder or of several; files that no manifest names are opened and counted.
 
         Args:
             folders: one, or several.
@@ -63,51 +75,127 @@ class Shards:
         listed = [folders] if isinstance(folders, str | Path) else folders
         self.folders = [place(folder) for folder in listed]
         must_be_copied(*self.folders)
-        self.paths = [path for folder in self.folders for path in shard_paths(folder, container)]
         self._container: Container | None = container
-        self._files: list[File] = [open_file(path) for path in self.paths]
-        self._starts = np.cumsum([0, *(file.rows for file in self._files)], dtype=np.int64)
+        self._open: OrderedDict[int, File] = OrderedDict()
+        self._lock, self._nbytes = Lock(), 0
+        paths = [shard_paths(folder, container) for folder in self.folders]
+        self.paths = list(chain.from_iterable(paths))
+        self._bounds = list(accumulate(map(len, paths), initial=0))
+        facts = [_facts(folder) for folder in self.folders]
+        self._facts = [
+            known.get(path.name) for known, found in zip(facts, paths, strict=True) for path in found
+        ]
+        rows = [fact[0] if fact else self.file(number).rows for number, fact in enumerate(self._facts)]
+        self.starts = np.cumsum([0, *rows], dtype=np.int64)
         self.special_tokens = self._agreed_tokens()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Shards, (self.folders, self._container)
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return int(self.starts[-1])
 
     def __getitem__(self, row: int) -> Sequence:
         """Row `row` of them all, 0-based; tokens and pictures are views, nothing is decoded."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
-        file = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self._files[file].read(row - int(self._starts[file]))
+        number = int(np.searchsorted(self.starts, row, side="right")) - 1
+        sequence = self.file(number).read(row - int(self.starts[number]))
+        self._nbytes += sum(map(len, sequence.images))
+        if self._nbytes > _PAGES_NBYTES:
+            self._nbytes = 0
+            self._release()
+        return sequence
 
     def __iter__(self) -> Iterator[Sequence]:
-        yield from (file.read(row) for file in self._files for row in range(file.rows))
+        yield from (self[row] for row in range(len(self)))
+
+    def file(self, number: int) -> File:
+        """The file at `paths[number]`, opened if it is not open.
+
+        Raises:
+            ShardError: it is torn, foreign, newer, or not what its manifest says.
+        """
+        with self._lock:
+            if number not in self._open:
+                self._open[number] = self._opened(number)
+            self._open.move_to_end(number)
+            if len(self._open) > _OPEN_FILES:
+                self._open.popitem(last=False)  # views of it keep its map alive
+            return self._open[number]
+
+    def files_of(self, folder: int) -> range:
+        """Numbers of the files of `folders[folder]`."""
+        return range(*self._bounds[folder : folder + 2])
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex digest of the files' names and checksums, or of their rows where no manifest has checksums."""
+        rows = np.diff(self.starts).tolist()
+        facts = [fact[1] if fact else count for fact, count in zip(self._facts, rows, strict=True)]
+        named = "\n".join(f"{path.name} {fact}" for path, fact in zip(self.paths, facts, strict=True))
+        return blake2b(named.encode(), digest_size=16).hexdigest()
 
     @cached_property
     def lengths(self) -> Ints:
-        """int64 [rows]: tokens of each row, a picture counted as one; reads no picture."""
-        return np.concatenate([np.zeros(0, np.int64), *(file.lengths() for file in self._files)])
+        """int64 [rows]: tokens of each row, a picture counted as one; opens all files, reads no picture."""
+        sizes = (self.file(number).lengths() for number in range(len(self.paths)))
+        return np.concatenate([np.zeros(0, np.int64), *sizes])
 
     @cached_property
     def image_counts(self) -> Ints:
-        """int64 [rows]: pictures of each row; reads no picture."""
-        return np.concatenate([np.zeros(0, np.int64), *(file.image_counts() for file in self._files)])
+        """int64 [rows]: pictures of each row; opens all files, reads no picture."""
+        sizes = (self.file(number).image_counts() for number in range(len(self.paths)))
+        return np.concatenate([np.zeros(0, np.int64), *sizes])
 
     def ids(self) -> Iterator[pa.Array]:
-        """The ids of the rows, a file at a time; reads no picture."""
-        return (file.ids() for file in self._files)
+        """The ids of the rows, a file at a time; opens all files, reads no picture."""
+        return (self.file(number).ids() for number in range(len(self.paths)))
+
+    def _opened(self, number: int) -> File:
+        file, path, fact = open_file(self.paths[number]), self.paths[number], self._facts[number]
+        if fact and file.rows != fact[0]:
+            raise ShardError(
+                f"{path}: {file.rows} rows, but its manifest says {fact[0]}; run `lcl shard` again"
+            )
+        known = getattr(self, "special_tokens", None)
+        if known and file.special_tokens not in (None, known):
+            raise ShardError(f"{path}: other ids than the shards before it; shard both with one tokenizer")
+        return file
+
+    def _release(self) -> None:
+        """Let the system take back the pages of all maps; they stay in its cache."""
+        with self._lock:
+            for file in self._open.values():
+                file.release()
 
     def _agreed_tokens(self) -> SpecialTokens:
-        files = zip(self._files, self.paths, strict=True)
-        known = [(file.special_tokens, path) for file, path in files if file.special_tokens]
-        if not known:
+        """Of the first file of each folder that has rows; the others are asked when they are opened."""
+        filled = np.flatnonzero(np.diff(self.starts))
+        firsts = [filled[np.isin(filled, self.files_of(n))][:1] for n in range(len(self.folders))]
+        known = [(self.file(int(n)).special_tokens, self.paths[n]) for n in np.concatenate(firsts)]
+        if not known or known[0][0] is None:
             raise ShardError(f"{self.folders}: no rows in any shard; see the rejects of `lcl shard`")
         for tokens, path in known:
             if tokens != known[0][0]:
                 raise ShardError(f"{path}: other ids than {known[0][1]}; shard both with one tokenizer")
         return known[0][0]
+
+
+def _facts(folder: Path) -> dict[str, tuple[int, str]]:
+    """Rows and checksum of each file that the folder's manifest names; none without a manifest.
+
+    Raises:
+        ShardError: the manifest is torn.
+    """
+    path = folder / "manifest.json"
+    try:
+        shards = json.loads(path.read_bytes())["shards"]
+        return {str(shard["name"]): (int(shard["rows"]), str(shard["sha256"])) for shard in shards}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"{path}: not a manifest of LCL ({error}); run `lcl shard` again") from error
 
 
 def shard_paths(folder: Path, container: Container | None = None) -> list[Path]:

@@ -1,8 +1,10 @@
 """Which documents a run never learns from, so that it can be asked about them.
 
 They are those whose ids have the smallest hashes: whatever the seed, the order, the number of ranks or how
-the shards are cut, the same ones; and a corpus that grows keeps most of its choice.
+64 shards or fewer are cut, the same ones; and a corpus that grows keeps most of its choice.
 """
+
+from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
@@ -17,28 +19,40 @@ _SMALLEST_CORPUS = 10  # documents to a held-out one, where LEAST would take mor
 _ID_LENGTH = 32  # of a document's id; what follows numbers a part, and parts of one document stay together
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
+_SHARDS = 64
 
 
-def held_out(shards: Shards, is_drawn: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
-    """Which rows are held out.
+def held_out(shards: Shards, min_images: int, share: float) -> NDArray[np.int64]:
+    """Which rows are held out; those of at most 64 shards are asked, so that no run waits for its corpus.
 
     Args:
         shards: of the run.
-        is_drawn: bool [rows], whether a row can be drawn at all; others are not chosen.
-        share: of the drawn rows, 0-1; but at least 64 and at most 2,000, and never more than a tenth.
+        min_images: rows with fewer pictures are not drawn, and not held out.
+        share: of the other rows, 0-1; but at least 64 and at most 2,000, and never more than a tenth.
 
     Returns:
-        bool [rows]; the parts of a document go together, so there may be a few more than the share.
+        int64 [n] sorted rows; the parts of a document go together, so there may be a few more than the share.
 
     Raises:
         ShardError: an id is not of LCL.
     """
-    wanted = count(int(is_drawn.sum()), share)
+    if not share:
+        return np.zeros(0, np.int64)
+    asked = _asked(shards)
+    rows = np.concatenate([np.arange(shards.starts[n], shards.starts[n + 1]) for n in asked])
+    has_enough = np.concatenate([shards.file(n).image_counts() for n in asked]) >= min_images
+    numbers = np.concatenate([hashes(shards.file(n).ids()) for n in asked])[has_enough]
+    rows, found = rows[has_enough], int(has_enough.sum())
+    wanted = min(count(found * len(shards) // max(len(has_enough), 1), share), found // _SMALLEST_CORPUS)
     if not wanted:
-        return np.zeros(len(is_drawn), np.bool_)
-    numbers = np.concatenate([hashes(ids) for ids in shards.ids()])
-    last = np.partition(numbers[is_drawn], wanted - 1)[wanted - 1]
-    return np.asarray(is_drawn & (numbers <= last))
+        return np.zeros(0, np.int64)
+    return np.asarray(rows[numbers <= np.partition(numbers, wanted - 1)[wanted - 1]])
+
+
+def _asked(shards: Shards) -> list[int]:
+    """Numbers of the shard files whose names have the smallest hashes, in order."""
+    digests = [blake2b(str(path.name).encode(), digest_size=8).digest() for path in shards.paths]
+    return sorted(sorted(range(len(digests)), key=lambda n: (digests[n], n))[:_SHARDS])
 
 
 def count(rows: int, share: float) -> int:

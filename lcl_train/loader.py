@@ -1,160 +1,113 @@
-"""Shards to packed batches, forever: shuffle, place, split, pack, decode. Its state is a few numbers.
+"""Shards to packed batches, forever: draw, place, split, pack, decode. Its state is a few numbers.
 
-Two halves: planning (which documents share a row; cheap, in order, all the state there is) and rendering
-(pixels and tensors of a planned batch; dear, pure, in threads). So the batches depend on the seed alone, not
-on the number of threads, and a run resumes at any batch exactly.
+Two halves: planning (which documents share a row; cheap, from sizes, in order, all the state there is) and
+rendering (pixels and tensors of the rows of this rank; dear, pure, in threads). Every rank plans the rows of
+all. So the batches depend on the seed alone, not on ranks or threads, and a run resumes at any batch exactly,
+on any number of them.
 """
 
-from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from dataclasses import asdict
+from functools import cached_property
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lcl_data.shards import Sequence, Shards
-from lcl_train.collate import Batch, Placed, collate
+from lcl_data.shards import Shards
+from lcl_train.collate import Batch
+from lcl_train.draws import Drawn, Ints, Mixture, Source
 from lcl_train.holdout import held_out
-from lcl_train.layout import INTERLEAVED, Draw, Layout, Part, lay_out, part_tokens
-from lcl_train.pack import Packer, PackSettings, Piece
-from lcl_train.transform import decode, random_crop
-from schemas.errors import CheckpointError, ShardError
+from lcl_train.layout import part_tokens
+from lcl_train.pack import Packer, Piece
+from lcl_train.render import Fitting, Plan, Renderer
+from schemas.errors import CheckpointError, RecipeError, ShardError
 
+__all__ = ["Fitting", "Loader"]
 
-@dataclass(frozen=True, slots=True)
-class Fitting:
-    """What the loader must know of the model and the run.
-
-    Attributes:
-        rows: packed rows of a batch.
-        pack: budgets of a row.
-        slots: visual slots of an image.
-        image_size: side of the square pictures in pixels.
-        seed: of order, placement and crops.
-        min_images: documents with fewer pictures are not drawn.
-        holdout: share of the others that is held out (`lcl_train.holdout`).
-        layout: what the objective wants to see of a document.
-    """
-
-    rows: int
-    pack: PackSettings
-    slots: int
-    image_size: int
-    seed: int
-    min_images: int = 0
-    holdout: float = 0.0
-    layout: Layout = INTERLEAVED
-
-
-class _Drawn(NamedTuple):
-    """A document as drawn, in its parts."""
-
-    parts: list[Part]
-    document: Sequence
-    epoch: int
+_SAMPLE = 1000  # documents laid out to learn how long they are where sizes do not say it
 
 
 class Loader:
     """Endless batches; a document is drawn once in each epoch, and epochs follow one another without a seam.
 
-    A document is known by its draw: the n-th document of epoch e of N has the number e * N + n.
-
     Attributes:
-        drawn: int64 [N], rows of the shards that are drawn: those with enough pictures, not held out.
-        held: int64 [M], rows that are held out.
+        held: int64 [M], rows of the shards that are held out.
+        documents: of an epoch; by a sample where a source has more than a window of shards.
     """
 
-    def __init__(
-        self,
-        shards: Shards,
-        fitting: Fitting,
-        workers: int,
-        rows: NDArray[np.intp] | None = None,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        """Nothing is read yet but sizes and ids.
+    def __init__(self, shards: Shards, fitting: Fitting, workers: int, rows: Ints | None = None) -> None:
+        """Nothing is read yet but sizes and ids of some shards.
 
         Args:
             shards: where documents come from.
             fitting: the sizes.
-            workers: rendering threads; two batches ahead for each.
+            workers: rendering threads; 0: the caller's.
             rows: int64 [N], the rows of the shards to draw from; None: those that `fitting` asks for.
-            rank: of this process among those that share each batch: it renders every `world`-th row.
-            world: how many they are.
 
         Raises:
             ShardError: there are no documents.
+            RecipeError: more ranks than rows, or weights that are not one for each folder.
         """
-        has_enough = shards.image_counts >= fitting.min_images
-        is_held = held_out(shards, has_enough, fitting.holdout)
-        self.drawn = np.flatnonzero(has_enough & ~is_held) if rows is None else rows
-        self.held = np.flatnonzero(is_held)
-        if not len(self.drawn):
+        if fitting.world > fitting.rows:
+            raise RecipeError(f"rows {fitting.rows}: {fitting.world} ranks need one each; raise it")
+        self.shards, self.fitting, self.workers = shards, fitting, workers
+        self.specials = shards.special_tokens
+        self._renderer = Renderer(shards, fitting, workers)
+        self.held = held_out(shards, fitting.min_images, fitting.holdout)
+        self._only = None if rows is None else np.sort(rows)
+        self._draws = Mixture(self._sources(), fitting.weights or (1.0,))
+        self._samples = [source.sample() for source in self._draws.sources]
+        if not all(documents for _, documents in self._samples):
             raise ShardError(
                 f"the training shards hold no documents with {fitting.min_images} pictures or more; "
                 "look at the ledger of the stages before"
             )
-        self.shards, self.fitting, self.workers = shards, fitting, workers
-        self.rank, self.world = rank, world
-        self.specials = shards.special_tokens
+        self.documents = round(sum(documents for _, documents in self._samples))
         self._packer = Packer(fitting.pack)
-        self._draws = 0
+        self._before = -1
         self._state = self._snapshot()
 
     def steps(self, epochs: float) -> int:
-        """About how many batches the epochs fill: the tighter of the two budgets decides."""
-        images = int(self.shards.image_counts[self.drawn].sum())
-        tokens = int(self.shards.lengths[self.drawn].sum()) + images * (self.fitting.slots + 1)
-        rows = max(tokens / self.fitting.pack.row_tokens, images / self.fitting.pack.row_images)
-        return max(1, ceil(epochs * rows / self.fitting.rows))
+        """About how many batches the epochs fill: the tighter of the two budgets decides.
+
+        An epoch draws as many documents as all sources have, whatever their weights.
+        """
+        means = np.array([self._means(sample) for sample, _ in self._samples])
+        tokens, images = (np.array(self._draws.weights) @ means).tolist()
+        pack = self.fitting.pack
+        rows: float = self.documents * max(tokens / pack.row_tokens, images / pack.row_images)
+        return max(1, ceil(epochs * rows / self.fitting.rows - 1e-6))
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Batches from the present state on."""
-        ahead: deque[tuple[dict[str, Any], Future[Batch]]] = deque()
-        with ThreadPoolExecutor(self.workers, "loader") as pool:
-            try:
-                while True:
-                    while len(ahead) < 2 * self.workers:
-                        rows = [self._next_row() for _ in range(self.fitting.rows)]
-                        own = rows[self.rank :: self.world]
-                        ahead.append((self._snapshot(), pool.submit(self._render, own)))
-                    self._state, batch = ahead[0][0], ahead.popleft()[1].result()
-                    yield batch
-            finally:
-                pool.shutdown(cancel_futures=True)
+        for state, batch in self._renderer.batches(self._plans()):
+            self._state = state
+            yield batch
 
     def once(self) -> Iterator[Batch]:
         """Every document of the first epoch one time; the last batch is short. The state stays as it is."""
-        packer, rows = Packer(self.fitting.pack), []
-        for draw in range(len(self.drawn)):
-            for piece in self._pieces(draw):
-                packer.push(piece)
-            while packer.is_full:
-                rows.append(packer.pop())
+        rows, packer, before = [], Packer(self.fitting.pack), -1
+        for source in self._draws.sources:
+            for drawn in source.epoch():
+                for piece in self._pieces(drawn, before):
+                    packer.push(piece)
+                before = drawn.row
+                while packer.is_full:
+                    rows.append(packer.pop())
         while len(packer):
             rows.append(packer.pop())
-        ahead: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(self.workers, "loader") as pool:
-            for start in range(0, len(rows), self.fitting.rows):
-                ahead.append(pool.submit(self._render, rows[start : start + self.fitting.rows]))
-                if len(ahead) > 2 * self.workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+        n = self.fitting.rows
+        plans = (Plan(rows[start : start + n], {}) for start in range(0, len(rows), n))
+        return (batch for _, batch in self._renderer.batches(plans))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the batch given last left the loader, as JSON values."""
         return self._state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after the batch at which `state_dict` was taken.
+        """Go on after the batch at which `state_dict` was taken, by whatever ranks and threads.
 
         Raises:
             CheckpointError: the state is of other shards or budgets, which are named.
@@ -164,8 +117,9 @@ class Loader:
         if differing:
             wrong = "; ".join(f"{name} was {there.get(name)}, is {here[name]}" for name in differing)
             raise CheckpointError(f"the run cannot go on: {wrong}; restore these or begin a new folder")
-        self._draws = int(state["draws"])
+        self._draws.load_state_dict(state["draws"])
         self._packer.load_state_dict(state["packer"])
+        self._before = int(state["before"])
         self._state = state
 
     @cached_property
@@ -173,80 +127,70 @@ class Loader:
         """What must be the same for a state to mean the same."""
         return {
             **asdict(self.specials),
-            "documents": len(self.drawn),
-            "tokens": int(self.shards.lengths.sum()),
-            "images": int(self.shards.image_counts.sum()),
+            "documents": len(self.shards),
+            "shards": self.shards.digest,
+            "rows": self.fitting.rows,
             "seed": self.fitting.seed,
             "slots": self.fitting.slots,
             "min_images": self.fitting.min_images,
             "holdout": self.fitting.holdout,
+            "weights": self.fitting.weights and list(self.fitting.weights),
             **self.fitting.pack.model_dump(),
             **asdict(self.fitting.layout),
         }
 
     def _snapshot(self) -> dict[str, Any]:
-        return {"of": self._identity, "draws": self._draws, "packer": self._packer.state_dict()}
+        draws, packer = self._draws.state_dict(), self._packer.state_dict()
+        return {"of": self._identity, "draws": draws, "before": self._before, "packer": packer}
+
+    def _sources(self) -> list[Source]:
+        """One of all shards, or one of each folder where they have weights."""
+        shards, seed = self.shards, self.fitting.seed
+        if self._only is not None:
+            numbers = np.unique(np.searchsorted(shards.starts, self._only, "right") - 1)
+            return [Source(shards, numbers, self._is_drawn, (seed, 0))]
+        if self.fitting.weights is None:
+            return [Source(shards, np.arange(len(shards.paths)), self._is_drawn, (seed, 0))]
+        folders = [np.array(shards.files_of(number)) for number in range(len(shards.folders))]
+        return [Source(shards, files, self._is_drawn, (seed, n)) for n, files in enumerate(folders)]
+
+    def _is_drawn(self, rows: Ints, images: Ints) -> NDArray[np.bool_]:
+        if self._only is not None:
+            return np.isin(rows, self._only)
+        return (images >= self.fitting.min_images) & ~np.isin(rows, self.held)
+
+    def _means(self, sample: Ints) -> tuple[float, float]:
+        """Tokens and images that a document of a sample takes of its rows."""
+        if self.fitting.layout.kind == "interleaved":
+            _, _, tokens, images = sample.mean(0).tolist()
+            return tokens + images * (self.fitting.slots + 1), images
+        draws = [Drawn(*fields) for fields in sample[:_SAMPLE].tolist()]
+        pieces = [piece for drawn in draws for piece in self._pieces(drawn, drawn.row)]
+        sums = [sum(piece.tokens for piece in pieces), sum(piece.images for piece in pieces)]
+        return sums[0] / len(draws), sums[1] / len(draws)
+
+    def _plans(self) -> Iterator[Plan]:
+        """The rows of one step after the other."""
+        while True:
+            rows = [self._next_row() for _ in range(self.fitting.rows)]
+            yield Plan(rows, self._snapshot())
 
     def _next_row(self) -> list[Piece]:
         while not self._packer.is_full:
-            for piece in self._pieces(self._draws):
+            drawn = self._draws.next()
+            for piece in self._pieces(drawn, self._before):
                 self._packer.push(piece)
-            self._draws += 1
+            self._before = drawn.row
         return self._packer.pop()
 
-    def _pieces(self, draw: int) -> Iterator[Piece]:
-        """What the packer must know of a drawn document."""
-        for number, part in enumerate(self._draw(draw).parts):
-            tokens = part_tokens(part, self.specials, self.fitting.slots)
-            yield Piece(draw, number, tokens, len(part.pictures))
-
-    def _draw(self, draw: int) -> _Drawn:
-        """The parts of a drawn document; made twice (plan, render), which is cheaper than keeping."""
-        fitting = self.fitting
-        document, epoch = self._document(draw)
-        before = self._document(draw - 1)[0] if draw and fitting.layout.mismatches else None
-        drawn = Draw(document, before, fitting.seed, epoch)
-        parts = lay_out(drawn, fitting.layout, self.specials, fitting.slots, fitting.pack)
-        return _Drawn(parts, document, epoch)
-
-    def _document(self, draw: int) -> tuple[Sequence, int]:
-        epoch, place_in_epoch = divmod(draw, len(self.drawn))
-        order = _order(self.fitting.seed, epoch, len(self.drawn))
-        return self.shards[int(self.drawn[order[place_in_epoch]])], epoch
-
-    def _render(self, rows: list[list[Piece]]) -> Batch:
-        drawn = [[(self._draw(piece.document), piece.part) for piece in row] for row in rows]
-        side = self.fitting.image_size
-        pixels = [
-            self._pixels(each, int(image))
-            for row in drawn
-            for each, part in row
-            for image in each.parts[part].pictures
-        ]
-        stacked = torch.stack(pixels) if pixels else torch.zeros((0, 3, side, side), dtype=torch.uint8)
-        placed = [[_placed(each, part) for each, part in row] for row in drawn]
-        row_tokens = self.fitting.pack.row_tokens
-        return collate(placed, stacked, self.specials, self.fitting.slots, row_tokens)
-
-    def _pixels(self, drawn: _Drawn, image: int) -> Tensor:
-        document = drawn.document
-        try:
-            picture = decode(document.images[image])
-        except OSError as error:
-            raise ShardError(
-                f"document {document.id}, image {image}: {error}; run lcl verify on the shards"
-            ) from error
-        return random_crop(
-            picture, self.fitting.image_size, self.fitting.seed, drawn.epoch, document.id, image
-        )
-
-
-def _placed(drawn: _Drawn, number: int) -> Placed:
-    part, document = drawn.parts[number], drawn.document
-    keys = [document.image_keys[image] for image in part.pictures]
-    return Placed(part, keys, document.id, document.source)
-
-
-@lru_cache(maxsize=3)  # an epoch, the one after it (the look-ahead spans their seam), and what is held out
-def _order(seed: int, epoch: int, documents: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, epoch]).permutation(documents)
+    def _pieces(self, drawn: Drawn, before: int) -> Iterator[Piece]:
+        """What the packer must know of a document; it is read only where its sizes do not say it."""
+        fitting, pack = self.fitting, self.fitting.pack
+        tokens = drawn.tokens + drawn.images * (fitting.slots + 1)
+        fits = tokens <= pack.row_tokens and drawn.images <= pack.row_images
+        if fits and fitting.layout.kind == "interleaved":
+            yield Piece(drawn.row, before, drawn.epoch, 0, tokens, drawn.images)
+            return
+        for number, part in enumerate(self._renderer.lay_out(drawn.row, before, drawn.epoch)[1]):
+            tokens = part_tokens(part, self.shards.special_tokens, fitting.slots)
+            yield Piece(drawn.row, before, drawn.epoch, number, tokens, len(part.pictures))

@@ -47,9 +47,20 @@ class Cut:
 
 
 class Piece(NamedTuple):
-    """What the packer knows of a part: whose it is, and its sizes (tokens after expansion of the images)."""
+    """What the packer knows of a part.
 
-    document: int
+    Attributes:
+        row: of its document in the shards.
+        before: row of the document drawn before it; -1: none.
+        epoch: of its document.
+        part: number of the part.
+        tokens: after expansion of the images.
+        images: pictures.
+    """
+
+    row: int
+    before: int
+    epoch: int
     part: int
     tokens: int
     images: int

@@ -99,8 +99,11 @@ class Run:
             seed=settings.seed,
             min_images=settings.min_images,
             layout=objective.layout,
+            weights=settings.weights,
+            rank=parallel.rank(),
+            world=parallel.world(),
         )
-        self.loader = Loader(shards, fitting, settings.workers, rank=parallel.rank(), world=parallel.world())
+        self.loader = Loader(shards, fitting, settings.workers)
         self.step, self.steps = 0, settings.steps or self.loader.steps(settings.epochs)
         self.losses: dict[str, float] = {}
 
@@ -176,7 +179,7 @@ class Run:
             f"{self.settings.preset}: {self.parameters / 1e6:.1f} M parameters "
             f"({_size(self.model.vision) / 1e6:.1f} M in the encoder, {sizes.image_size} px, "
             f"{self.model.slots} tokens an image) on {self.device}, {dtype}; "
-            f"{len(self.loader.drawn):,} documents of {len(self.loader.shards):,} have enough images; "
+            f"{self.loader.documents:,} of {len(self.loader.shards):,} documents are drawn; "
             f"{self.settings.rows} rows of {pack.row_tokens} tokens; "
             f"steps {self.step} to {self.steps}"
         )

@@ -52,7 +52,11 @@ class Train(Settings):
         "then take; None: no average, one copy of the weights less",
     )
     seed: int = Field(0, ge=0, description="of the weights, the order, the crops and the placement of images")
-    workers: int = Field(2, gt=0, description="threads that decode and pack; the batches do not depend on it")
+    weights: tuple[float, ...] | None = Field(
+        None,
+        description="of each folder of shards in the documents drawn, as [3, 1]; None: all are one corpus",
+    )
+    workers: int = Field(2, ge=0, description="threads that decode; 0: the step's own, and it waits for them")
     save_every_steps: int = Field(1000, gt=0, description="steps from one checkpoint to the next")
     save_every_minutes: float = Field(15.0, gt=0, description="minutes after which one is due anyway")
     keep_last: int = Field(2, gt=0, description="checkpoints to keep")

@@ -1,3 +1,4 @@
+import json
 import multiprocessing.reduction as wire
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from lcl_data import shards as shards_module
 from lcl_data.containers import ArrowWriter, WebdatasetWriter
 from lcl_data.sequence import Row
 from lcl_data.shards import Sequence, Shards, SpecialTokens
@@ -125,6 +127,53 @@ def test_folders_of_two_tokenizers_do_not_mix(tmp_path):
     write(tmp_path / "b", rows=[row(1)], special=SpecialTokens(1, 2, 3, 4, 5, 6, 7))
     with pytest.raises(ShardError, match="shard both with one tokenizer"):
         Shards([tmp_path / "a", tmp_path / "b"])
+
+
+def manifest(folder, **rows):
+    files = [{"name": f"{name}.arrow", "rows": count, "sha256": "ab"} for name, count in rows.items()]
+    (folder / "manifest.json").write_text(json.dumps({"shards": files}))
+
+
+def test_files_that_a_manifest_counts_are_opened_when_they_are_asked_for(tmp_path):
+    for number in range(9):
+        write(tmp_path / "a", f"{number:05d}", [row(number, number % 3), row(number)])
+    plain = Shards(tmp_path / "a")
+    manifest(tmp_path / "a", **{f"{number:05d}": 2 for number in range(9)})
+    (tmp_path / "a" / "00005.arrow").write_bytes(b"torn")
+    shards = Shards(tmp_path / "a")
+    assert len(shards) == 18
+    assert len(shards._open) == 1
+    assert shards[17].tokens.tolist() == plain[17].tokens.tolist()
+    assert len(shards._open) == 2
+    with pytest.raises(ShardError, match=r"00005\.arrow: not a whole Arrow file"):
+        shards[10]
+    assert shards.digest != plain.digest
+
+
+def test_a_file_that_is_not_what_its_manifest_says_is_told(tmp_path):
+    write(tmp_path / "a", "00000", [row(1)])
+    write(tmp_path / "a", "00001", [row(1)])
+    write(tmp_path / "a", "00002", [row(1)], special=SpecialTokens(1, 2, 3, 4, 5, 6, 7))
+    manifest(tmp_path / "a", **{"00000": 1, "00001": 2, "00002": 1})
+    shards = Shards(tmp_path / "a")
+    with pytest.raises(ShardError, match="1 rows, but its manifest says 2"):
+        shards[1]
+    with pytest.raises(ShardError, match="shard both with one tokenizer"):
+        shards[3]
+    (tmp_path / "a" / "manifest.json").write_text("[]")
+    with pytest.raises(ShardError, match="not a manifest of LCL"):
+        Shards(tmp_path / "a")
+
+
+@pytest.mark.parametrize("container", ["arrow", "webdataset"])
+def test_pages_and_files_are_given_back_and_views_stay_good(two, container, monkeypatch):
+    monkeypatch.setattr(shards_module, "_PAGES_NBYTES", 1000)
+    monkeypatch.setattr(shards_module, "_OPEN_FILES", 1)
+    shards = Shards(two, container)
+    kept = [(number, shards[number]) for number in (*range(0, 608, 7), 605)]
+    assert len(shards._open) == 1
+    for number, item in kept:
+        assert [bytes(image) for image in item.images] == [bytes(image) for image in shards[number].images]
 
 
 def test_an_unfinished_or_empty_folder_is_told(tmp_path):

@@ -12,8 +12,7 @@ from tests.lcl_train import tiny
 
 def chosen(folder, share=0.01, per_shard=16, documents=range(700)):
     shards = Shards(tiny.write_shards(folder, [tiny.document(n) for n in documents], per_shard))
-    mask = held_out(shards, np.ones(len(shards), np.bool_), share)
-    return {shards[int(row)].id for row in np.flatnonzero(mask)}
+    return {shards[int(row)].id for row in held_out(shards, 0, share)}
 
 
 @pytest.mark.parametrize(
@@ -44,11 +43,19 @@ def test_a_corpus_that_grows_keeps_most_of_its_choice(tmp_path):
 
 
 def test_rows_that_are_never_drawn_are_not_chosen(tmp_path):
-    shards = Shards(tiny.write_shards(tmp_path, [tiny.document(n) for n in range(40)]))
-    is_drawn = np.arange(40) >= 20
-    assert np.flatnonzero(held_out(shards, is_drawn, 0.01)).min() >= 20
-    assert held_out(shards, is_drawn, 0.01).sum() == 2
-    assert not held_out(shards, is_drawn, 0.0).any()
+    documents = [tiny.document(n, pictures=1 + (n >= 20)) for n in range(40)]
+    shards = Shards(tiny.write_shards(tmp_path, documents))
+    assert held_out(shards, 2, 0.01).min() >= 20
+    assert len(held_out(shards, 2, 0.01)) == 2
+    assert not len(held_out(shards, 0, 0.0))
+    assert not len(held_out(shards, 3, 0.01))
+
+
+def test_of_many_shards_a_few_are_asked(tmp_path):
+    shards = Shards(tiny.write_shards(tmp_path, [tiny.document(n) for n in range(400)], per_shard=2))
+    rows = held_out(shards, 0, 0.01)
+    assert len(rows) == 64 * 2 // 10
+    assert len(shards._open) <= 200
 
 
 @given(st.lists(st.text("0123456789abcdef", min_size=32, max_size=32), max_size=20))

@@ -11,7 +11,7 @@ from lcl_train.attend import Segments
 from lcl_train.collate import key_number
 from lcl_train.loader import Fitting, Loader
 from lcl_train.pack import PackSettings
-from schemas.errors import CheckpointError, ShardError
+from schemas.errors import CheckpointError, RecipeError, ShardError
 from tests.lcl_train import tiny
 
 PACK = PackSettings(row_tokens=48, row_images=6, lookahead=8)
@@ -39,8 +39,83 @@ def assert_equal(batches, others):
             assert same, field.name
 
 
-def test_the_batches_do_not_depend_on_the_number_of_threads(shards):
-    assert_equal(take(Loader(shards, FITTING, 1), 12), take(Loader(shards, FITTING, 4), 12))
+@pytest.mark.parametrize("workers", [0, 4])
+def test_the_batches_do_not_depend_on_the_number_of_threads(shards, workers):
+    assert_equal(take(Loader(shards, FITTING, 1), 12), take(Loader(shards, FITTING, workers), 12))
+
+
+def whole_ids(batches):
+    return Counter(document for batch in batches for document in batch.documents if document)
+
+
+def waiting_ids(shards, state):
+    return Counter(shards[piece[0]].id for piece in state["packer"]["waiting"])
+
+
+@pytest.mark.parametrize(
+    ("world", "workers", "then"), [(1, 2, 3), (2, 0, 1), (2, 2, 3), (3, 0, 2), (3, 2, 1)]
+)
+@pytest.mark.parametrize("stop", [1, 5, 8])
+def test_no_document_is_lost_or_seen_twice_when_the_ranks_change(shards, world, workers, then, stop):
+    """Six rows a step; stopped after `stop` steps on `world` ranks, resumed on `then`; up to 3 epochs."""
+    fitting = replace(FITTING, rows=6)
+    seen, states = Counter(), []
+    for rank in range(world):
+        loader = Loader(shards, replace(fitting, rank=rank, world=world), workers)
+        seen += whole_ids(take(loader, stop))
+        states.append(json.dumps(loader.state_dict()))
+    assert len(set(states)) == 1
+    for rank in range(then):
+        loader = Loader(shards, replace(fitting, rank=rank, world=then), 2 - workers)
+        loader.load_state_dict(json.loads(states[0]))
+        seen += whole_ids(take(loader, 10))
+    state = loader.state_dict()
+    epochs, into = divmod(state["draws"]["passed"][0], len(shards))
+    drawn = seen + waiting_ids(shards, state)
+    assert epochs >= 2
+    assert set(drawn.values()) == {epochs, epochs + 1} if into else {epochs}
+    assert sum(drawn.values()) == epochs * len(shards) + into
+
+
+def test_ranks_share_the_rows_of_a_step(shards):
+    fitting = replace(FITTING, rows=5)
+    (whole,) = take(Loader(shards, fitting, 0), 1)
+    parts = [take(Loader(shards, replace(fitting, rank=rank, world=2), 0), 1)[0] for rank in range(2)]
+    assert [len(part.tokens) // 48 for part in parts] == [3, 2]
+    assert torch.equal(
+        torch.cat([part.tokens for part in parts]).view(5, 48)[[0, 3, 1, 4, 2]].flatten(), whole.tokens
+    )
+    with pytest.raises(RecipeError, match="3 ranks need one each"):
+        Loader(shards, replace(fitting, rows=2, world=3), 0)
+
+
+def test_folders_are_drawn_in_exact_proportion(tmp_path):
+    """Three of the first, whose ids are small, to one of the second; each has epochs of its own."""
+    few = [tiny.document(number, pictures=1 + number % 3) for number in range(100, 112)]
+    folders = [tiny.write_shards(tmp_path / "a", DOCUMENTS), tiny.write_shards(tmp_path / "b", few)]
+    loader = Loader(Shards(folders), replace(FITTING, weights=(3, 1)), 0)
+    seen = whole_ids(take(loader, 30)) + waiting_ids(loader.shards, loader.state_dict())
+    first = {d["id"]: seen[d["id"]] for d in DOCUMENTS}
+    second = {d["id"]: seen[d["id"]] for d in few}
+    total = sum(seen.values())
+    assert abs(sum(first.values()) - 0.75 * total) < 1
+    for counts in (first, second):
+        assert max(counts.values()) - min(counts.values()) <= 1
+    assert loader.steps(1.0) == loader.steps(10.0) // 10 or loader.steps(1.0) - 1 == loader.steps(10.0) // 10
+    with pytest.raises(RecipeError, match="one above 0 for each of 2 folders"):
+        Loader(Shards(folders), replace(FITTING, weights=(3, 1, 1)), 0)
+
+
+def test_a_mixture_resumes_exactly(tmp_path):
+    folders = [
+        tiny.write_shards(tmp_path / name, DOCUMENTS[at : at + 20]) for name, at in (("a", 0), ("b", 20))
+    ]
+    fitting = replace(FITTING, weights=(1, 5))
+    whole, first = take(Loader(Shards(folders), fitting, 0), 12), Loader(Shards(folders), fitting, 1)
+    take(first, 5)
+    second = Loader(Shards(folders), fitting, 2)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert_equal(take(second, 7), whole[5:])
 
 
 @pytest.mark.parametrize("done", [1, 4, 9])
@@ -71,7 +146,7 @@ def test_every_picture_is_drawn_once_an_epoch(shards):
 def test_documents_with_too_few_pictures_are_not_drawn(shards):
     picky = Loader(shards, replace(FITTING, min_images=3), 1)
     rich = {tuple(d.image_keys) for d in shards if len(d.images) == 3}
-    assert len(picky.drawn) == len(rich) < len(shards)
+    assert picky.documents == len(rich) < len(shards)
     drawn = {int(key) for batch in take(picky, 8) for key in batch.image_keys}
     assert drawn == {key_number(key) for keys in rich for key in keys}
     with pytest.raises(ShardError, match="4 pictures or more"):
@@ -113,7 +188,12 @@ def test_an_unreadable_picture_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"), [({"seed": 9}, "seed was 3, is 9"), ({"slots": 9}, "slots was 4, is 9")]
+    ("changes", "named"),
+    [
+        ({"seed": 9}, "seed was 3, is 9"),
+        ({"slots": 9}, "slots was 4, is 9"),
+        ({"rows": 3}, "rows was 2, is 3"),
+    ],
 )
 def test_a_state_of_another_run_is_refused(shards, changes, named):
     state = Loader(shards, FITTING, 1).state_dict()
@@ -130,7 +210,7 @@ def test_a_state_of_other_shards_is_refused(shards, tmp_path):
 
 def test_what_is_held_out_is_never_drawn_and_can_be_walked_once(shards):
     holding = Loader(shards, replace(FITTING, holdout=0.01), 1)
-    assert len(holding.held) == 4 and len(holding.drawn) == 36
+    assert len(holding.held) == 4 and holding.documents == 36
     drawn = {document for batch in take(holding, 40) for document in batch.documents}
     held = Loader(shards, replace(FITTING, seed=0), 2, holding.held)
     told = Counter(document for batch in held.once() for document in set(batch.documents) - {""})

@@ -20,6 +20,10 @@ def document(draws):
     return np.array([SPECIALS.sot, *tokens, SPECIALS.eot], np.int32)
 
 
+def piece(number, tokens, images):
+    return Piece(number, -1, 0, 0, tokens, images)
+
+
 def expanded_length(tokens, slots):
     return len(tokens) + (tokens == SPECIALS.image).sum() * (slots + 1)
 
@@ -66,7 +70,7 @@ def test_rows_too_short_for_an_image_are_refused():
 
 
 pieces = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 3)), max_size=60).map(
-    lambda sizes: [Piece(number, 0, *size) for number, size in enumerate(sizes)]
+    lambda sizes: [piece(number, *size) for number, size in enumerate(sizes)]
 )
 
 
@@ -132,15 +136,15 @@ def test_a_row_is_the_oldest_piece_and_the_largest_that_fit(waiting):
 
 def test_the_oldest_piece_never_starves():
     packer = Packer(PackSettings(row_tokens=30, lookahead=4))
-    packer.push(Piece(-1, 0, 8, 0))
+    packer.push(piece(-1, 8, 0))
     for number in range(8):
-        packer.push(Piece(number, 0, 30, 0))
-    assert packer.pop()[0].document == -1
+        packer.push(piece(number, 30, 0))
+    assert packer.pop()[0].row == -1
 
 
 def test_a_piece_larger_than_a_row_is_refused():
     with pytest.raises(RecipeError, match="split the document first"):
-        Packer(PackSettings(row_tokens=30)).push(Piece(0, 0, 31, 0))
+        Packer(PackSettings(row_tokens=30)).push(piece(0, 31, 0))
 
 
 @pytest.mark.parametrize(("words", "images", "slots"), [(1800, 2, 49), (1800, 2, 196), (300, 4, 64)])
@@ -154,7 +158,7 @@ def test_rows_of_web_documents_are_full(words, images, slots):
         draws[generator.choice(len(draws), min(generator.poisson(images), 20), replace=False)] = 0
         for at, part in enumerate(split(document(draws), SPECIALS, slots, budget)):
             count = part.images.stop - part.images.start
-            packer.push(Piece(number, at, expanded_length(part.tokens, slots), count))
+            packer.push(Piece(number, -1, 0, at, expanded_length(part.tokens, slots), count))
         while packer.is_full:
             packer.pop()
     assert packer.stats.fill > 0.95, packer.stats
