@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from lcl_data import files, store
 from lcl_data.draft import Draft, proof_of, proof_path
 from lcl_data.engine import Engine
+from lcl_data.outcomes import count
 from lcl_data.pictures import Picture, Refusal, stored_phash
-from lcl_data.spool import count
 from lcl_data.stage import Stage, Unit
 from lcl_data.store import Row
 from schemas.errors import RecipeError, ShardError

@@ -20,8 +20,8 @@ from lcl_data.engine import Engine
 from lcl_data.fetch import Fetch
 from lcl_data.files import need_local
 from lcl_data.foreign import described
+from lcl_data.outcomes import publish
 from lcl_data.pictures import Picture
-from lcl_data.spool import publish
 from lcl_data.stage import Stage
 from lcl_data.urls import Urls
 from schemas.errors import RecipeError

@@ -9,8 +9,9 @@ import orjson
 from lcl_data import files
 from lcl_data.draft import Draft
 from lcl_data.fetch import Fetched
+from lcl_data.outcomes import publish
 from lcl_data.pictures import Prepared
-from lcl_data.store import Row, TarWriter, member_json, write_stats, write_table
+from lcl_data.store import Row, TarWriter, member_json
 from lcl_data.urls import Url
 from schemas.images import FAILED_TO_DOWNLOAD, FAILED_TO_RESIZE, IMAGES, SUCCESS
 
@@ -101,34 +102,3 @@ class Spool:
 
     def _key(self, index: int) -> str:
         return f"{self._draft.number:05d}{index:0{self._digits}d}"
-
-
-def publish(draft: Draft, rows: list[Row], members: int, made_by: str = "") -> None:
-    """Publish a shard whose tar is written: its table, statistics and ledger in image references.
-
-    Args:
-        draft: with `.tar` at its temporary path.
-        rows: of `IMAGES`, all of them.
-        members: pictures in the tar.
-        made_by: the digest of the settings.
-    """
-    draft.rows(".tar", members)
-    write_table(draft.path(".parquet"), rows, made_by)
-    draft.rows(".parquet", len(rows))
-    write_stats(draft.path("_stats.json"), rows)
-    draft.rows("_stats.json", 1)
-    count(draft, rows)
-    draft.commit()
-
-
-def count(draft: Draft, rows: list[Row]) -> None:
-    """Enter the outcomes into the ledger: a URL counts as often as documents point at it."""
-    images = draft.count("images")
-    for row in rows:
-        references = row["references"]
-        images.read += references
-        if row["status"] == SUCCESS:
-            images.kept += references
-        else:
-            reason = row["reason"] or row["status"]
-            draft.reject("images", reason, references, url=row["url"], detail=row["error_message"])

@@ -16,8 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import ftfy
-
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the engine's processes are the parallelism
 os.environ.setdefault("RAYON_NUM_THREADS", "1")
 
@@ -122,8 +120,13 @@ def clean_like_clip(text: str) -> str:
     """Mojibake mended, HTML unescaped twice, white space collapsed, lower case: as open_clip does."""
     # What is plain ASCII without entities or control characters is whole already: four times as fast.
     is_plain = text.isascii() and "&" not in text and text.replace("\n", " ").isprintable()
-    mended = text if is_plain else html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(mended.split()).lower()
+    return " ".join((text if is_plain else _mended(text)).split()).lower()
+
+
+def _mended(text: str) -> str:
+    import ftfy  # not every corpus has need of it
+
+    return html.unescape(html.unescape(ftfy.fix_text(text)))
 
 
 def _unchanged(text: str) -> str:
