@@ -153,7 +153,7 @@ def collate(
         pixels, keys = pixels.new_zeros((1, *pixels.shape[1:])), [-1]
     hidden = [placed.part.hidden for placed in parts if placed.part.hidden is not None]
     return Batch(
-        **_indices(laid, specials, slots),
+        **_indices(laid, specials, slots, row_tokens),
         pixels=pixels,
         hidden=torch.from_numpy(np.concatenate([np.zeros((0, slots), np.bool_), *hidden])),
         image_keys=torch.tensor(keys, dtype=torch.int64),
@@ -237,7 +237,7 @@ def _contexts(segment: Segment, placed: Placed, specials: SpecialTokens) -> list
     return found
 
 
-def _indices(laid: list[_Laid], specials: SpecialTokens, slots: int) -> dict[str, Any]:
+def _indices(laid: list[_Laid], specials: SpecialTokens, slots: int, row_tokens: int) -> dict[str, Any]:
     """Every index, from the framed segments."""
     tokens = np.concatenate([each.tokens for each in laid])
     labels = np.concatenate([each.labels for each in laid])
@@ -266,6 +266,6 @@ def _indices(laid: list[_Laid], specials: SpecialTokens, slots: int) -> dict[str
     }
     return {
         **{name: torch.from_numpy(index) for name, index in indices.items()},
-        "segments": Segments.of(lengths, causal=all(segment.targets is None for segment in segments)),
+        "segments": Segments.of(lengths, all(segment.targets is None for segment in segments), row_tokens),
         "n_tokens": sum(len(each.tokens) for each in laid if each.placed),
     }

@@ -4,10 +4,12 @@ One architecture for every preset and for parity with the reference implementati
 LayerNorm, learned positions that restart in each document, exact GELU. It is thrown away after pre-training.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
-from lcl_train.attend import Segments, attend
+from lcl_train.attend import Attention, Segments, attend
 from lcl_train.presets import LanguageSettings
 
 
@@ -42,10 +44,17 @@ class Block(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Token embeddings, positions and blocks; no final norm: each head has its own."""
+    """Token embeddings, positions and blocks; no final norm: each head has its own.
+
+    Attributes:
+        attention: which kernels attend, where there is a choice.
+        checkpoint_blocks: whether only what enters a block is kept for its gradient.
+    """
 
     def __init__(self, settings: LanguageSettings) -> None:
         super().__init__()
+        self.attention: Attention = "auto"
+        self.checkpoint_blocks = False
         self.tokens = nn.Embedding(settings.vocab_size, settings.width)
         self.positions = nn.Embedding(settings.context, settings.width)
         nn.init.normal_(self.tokens.weight, std=0.02)
@@ -66,6 +75,11 @@ class LanguageModel(nn.Module):
             [T, width], the stream after the last block.
         """
         x: Tensor = embeddings + self.positions(positions)
+        is_half = torch.is_autocast_enabled(x.device.type) or x.dtype in (torch.float16, torch.bfloat16)
+        segments = segments.planned(self.attention, is_half)
         for block in self.blocks:
-            x = block(x, segments)
+            if self.checkpoint_blocks and torch.is_grad_enabled():
+                x = checkpoint(block, x, segments, use_reentrant=False)
+            else:
+                x = block(x, segments)
         return x

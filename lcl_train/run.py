@@ -20,6 +20,7 @@ from lcl_train.model import LCLModel
 from lcl_train.objectives import Objective
 from lcl_train.optim import build_optimizer, learning_rate
 from lcl_train.settings import Train
+from lcl_train.speed import hasten
 from lcl_train.step import Step
 from lcl_train.task import Task
 from schemas.errors import RecipeError
@@ -80,6 +81,7 @@ class Run:
         torch.manual_seed(settings.seed)
         objective = find_objective(settings)
         self.model = LCLModel(self.sizes, objective.heads(self.sizes)).to(self.device)
+        hasten(self.model, settings.speed)
         task = Task(self.model, objective)
         wrapped = parallel.wrap(task, settings.parallel, self.model.blocks, self.device)
         self.optimizer = build_optimizer(task, settings.optimizer)
@@ -90,7 +92,7 @@ class Run:
         self._learn = Step(task, wrapped, self.optimizer, settings.optimizer, self._is_half, self._watch)
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
         peak = peak_flops(self.device) if self._is_half else None  # the table is of half precision
-        self.meter = Meter(costs_of(self.model), peak)
+        self.meter = Meter(costs_of(self.model), peak, settings.speed.checkpoint_blocks)
         fitting = Fitting(
             rows=settings.rows,
             pack=settings.pack,

@@ -13,6 +13,7 @@ from lcl_train.optim import OptimizerSettings
 from lcl_train.pack import PackSettings
 from lcl_train.parallel import Kind
 from lcl_train.presets import PRESETS, ModelSettings
+from lcl_train.speed import SpeedSettings
 from schemas.errors import RecipeError
 from schemas.members import names
 from schemas.overrides import laid_over, settle
@@ -51,6 +52,7 @@ class Train(Settings):
         description="share of the past in an average of the weights, such as 0.999, which evals and exports "
         "then take; None: no average, one copy of the weights less",
     )
+    speed: SpeedSettings = Field(SpeedSettings(), description="what makes a step faster or smaller")
     seed: int = Field(0, ge=0, description="of the weights, the order, the crops and the placement of images")
     weights: tuple[float, ...] | None = Field(
         None,
