@@ -114,8 +114,8 @@ class Renderer:
         return self._join([self._render_row(*each) for each in mine], pixels)
 
     def _blank(self, rows: list[list[Piece]]) -> tuple[Pixels, list[tuple[list[Piece], Pixels]]]:
-        """Room for the pictures of this rank's rows, and each row with its share of it."""
-        mine, side = rows[self.fitting.rank :: self.fitting.world], self.fitting.image_size
+        """Room for the pictures of this rank's rows (at least an empty one), each with its share of it."""
+        mine, side = rows[self.fitting.rank :: self.fitting.world] or [[]], self.fitting.image_size
         bounds = list(accumulate((sum(piece.images for piece in row) for row in mine), initial=0))
         pixels = np.empty((bounds[-1], 3, side, side), np.uint8)
         return pixels, [(row, pixels[slice(*each)]) for row, each in zip(mine, pairwise(bounds), strict=True)]

@@ -62,7 +62,7 @@ def _steps(road: Plan) -> Iterator[Step]:
         docs = unique
     yield from _shards(road, docs)
     if road.train is not None:
-        yield "train", work / "run", partial(training.stage_of, work / "shards", work / "run", road.train)
+        yield "train", work / "run", partial(training.stage_of, [work / "shards"], work / "run", road.train)
     if road.train is not None and road.eval is not None:
         yield "eval", work / "eval", partial(_eval, road, road.eval)
 

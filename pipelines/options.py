@@ -65,7 +65,9 @@ Folder = Annotated[
     Path, typer.Argument(parser=place, help="Any folder of ours: a stage's, a run's, a work folder.")
 ]
 Stages = Annotated[Path, typer.Argument(parser=place, help="A stage folder, or a folder of stage folders.")]
-Shards = Annotated[Path, typer.Argument(parser=place, help="Training shards: OUT of `lcl shard`.")]
+Shards = Annotated[
+    list[Path], typer.Argument(parser=place, help="Training shards: OUT of `lcl shard`, once or more.")
+]
 Id = Annotated[
     str,
     typer.Option("--id", help="Show what begins so: a document in reading order; of a store, a key or URL."),

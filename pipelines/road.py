@@ -90,7 +90,7 @@ def _with_tokenizer(road: Plan, docs: Path) -> Shard:
 def _train(road: Plan, console: Console) -> dict[str, Any]:
     results: dict[str, Any] = {}
     run = road.work / "run"
-    results["train"] = training.train(road.work / "shards", run, road.train or {}, (), "auto", console)
+    results["train"] = training.train([road.work / "shards"], run, road.train or {}, (), "auto", console)
     if road.eval is not None and results["train"]["is_finished"]:
         results["eval"] = training.evaluate(run, Path(road.eval.data), road.work / "eval", road.eval.use)
     return results

@@ -22,6 +22,7 @@ def train(
     SIGTERM saves and ends in good order (exit code 0; is_finished in the JSON tells).
 
     Example: lcl train work/shards work/run --preset nano --set steps=500 --set optimizer.lr=1e-3
+    Three documents of A to one of B: lcl train A B work/run --set weights=[3,1]
     On 8 devices: torchrun --no-python --nproc-per-node 8 lcl train work/shards work/run --preset base
     """
     from pipelines.training import train as run

@@ -28,12 +28,17 @@ Json = dict[str, Any]
 
 
 def train(
-    shards: Path, out: Path, section: Json, settings: Sequence[str], resume: str, console: Console
+    shards: Sequence[Path],
+    out: Path,
+    section: Json,
+    settings: Sequence[str],
+    resume: str,
+    console: Console,
 ) -> Json:
     """Pre-train on shards, unless this very run is finished.
 
     Args:
-        shards: folder of training shards.
+        shards: folders of training shards.
         out: folder of the run.
         section: settings of the trainer, as a recipe has them.
         settings: `a.b=c` laid over them.
@@ -43,7 +48,7 @@ def train(
     Returns:
         The run's summary.
     """
-    files.must_be_copied(shards, out)
+    files.must_be_copied(*shards, out)
     _need_torch()
     from lcl_train.loop import train as run
     from lcl_train.parallel import is_main
@@ -63,10 +68,12 @@ def train(
     return _shown(summary, console)
 
 
-def stage_of(shards: Path, out: Path, section: Json, settings: Sequence[str] = ()) -> Stage:
+def stage_of(shards: Sequence[Path], out: Path, section: Json, settings: Sequence[str] = ()) -> Stage:
     """The stage as `train` is about to fill it."""
     step = _settled(section, settings).model_dump(mode="json")
-    return Stage("train", out, step, (input_of("shards", shards, ("shard",)),), leaves=_LEAVES)
+    names = ("shards", *(f"shards {number}" for number in range(2, len(shards) + 1)))
+    inputs = [input_of(name, folder, ("shard",)) for name, folder in zip(names, shards, strict=True)]
+    return Stage("train", out, step, tuple(inputs), leaves=_LEAVES)
 
 
 def _settled(section: Json, settings: Sequence[str]) -> "Train":

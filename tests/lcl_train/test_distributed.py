@@ -77,9 +77,9 @@ def learnt(shards, kind, wrap):
     model = LCLModel(sizes, objective.heads(sizes))
     task = Task(model, objective)
     wrapped = parallel.wrap(task, wrap, model.blocks, torch.device("cpu"))
-    fitting = Fitting(3, tiny.settings().pack, model.slots, 16, seed=5)
-    loader = Loader(Shards(shards), fitting, 1, rank=parallel.rank(), world=parallel.world())
-    batch = next(iter(loader))
+    pack, ranks = tiny.settings().pack, {"rank": parallel.rank(), "world": parallel.world()}
+    fitting = Fitting(3, pack, model.slots, 16, seed=5, **ranks)
+    batch = next(iter(Loader(Shards(shards), fitting, 1)))
     loss = wrapped(batch)
     loss.total.backward()
     found = {f"loss/{name}": parallel.all_sum(value) for name, value in loss.parts.items()}

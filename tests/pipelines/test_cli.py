@@ -136,6 +136,13 @@ def test_every_command_prints_one_object(corpus: tuple[Path, object], walked: Pa
     assert result("shard", tmp_path / "d", images, shards, "--set", f"tokenizer={learnt}")["ledger"]
     trained = result("train", shards, tmp_path / "run", *options_of(tiny(corpus[0]), "train"))
     assert trained["checkpoint"] == "checkpoints/step-00000002"
+    mixed = [*options_of(tiny(corpus[0]), "train"), "--set", "weights=[3,1]", "--set", "workers=0"]
+    same = f"tokenizer={walked / 'shards' / 'tokenizer.json'}"
+    assert result("shard", tmp_path / "d", images, tmp_path / "m", "--set", same)["ledger"]
+    assert result("train", walked / "shards", tmp_path / "m", tmp_path / "two", *mixed)["is_finished"]
+    state = json.loads((tmp_path / "two/checkpoints/step-00000002/state.json").read_text())["loader"]
+    first, second = state["draws"]["drawn"]
+    assert abs(first - 3 * second) < 4
     assert result("eval", tmp_path / "run", corpus[0] / "scenes", tmp_path / "e", "-u", "knn")["evals"]
 
 
