@@ -4,7 +4,6 @@ A loss does not say why it is low. Latents may have collapsed (their rank falls,
 be few (the bound cannot exceed log N), or text may be told without a look at the images.
 """
 
-from collections.abc import Sequence
 from math import log, sqrt
 
 import torch
@@ -12,19 +11,19 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def infonce_bound(loss: Tensor, candidates: Tensor) -> Tensor:
+def infonce_bound(loss: Tensor, log_candidates: Tensor) -> Tensor:
     """Lower bound of the mutual information of contexts and latents: log N - L.
 
     Args:
         loss: mean InfoNCE in nats.
-        candidates: [P] how many images each context had to choose from, its own included; the mean of their
-            logarithms stands for log N, so that masked copies do not raise the bound.
+        log_candidates: mean logarithm of how many images each context was told from, its own included: the
+            log N where copies of a picture are masked, which must not raise the bound.
 
     Returns:
         Nats; at most log N, and below 0 where the guess is worse than an even one. Source: van den Oord et
         al. 2018 (arXiv 1807.03748), section 2.3.
     """
-    return candidates.double().log().mean() - loss.double()
+    return log_candidates - loss
 
 
 def effective_rank(features: Tensor) -> Tensor:
@@ -50,23 +49,23 @@ def feature_std(features: Tensor) -> Tensor:
     return spread * sqrt(features.shape[1])
 
 
-def recall(contexts: Tensor, latents: Tensor, keys: Tensor, ks: Sequence[int]) -> list[Tensor]:
-    """How often the image that belongs to a context is among the k nearest of all.
+def rivals_ahead(contexts: Tensor, latents: Tensor, keys: Tensor) -> Tensor:
+    """How many images are at least as near to a context as the one that belongs to it.
+
+    Fewer than k of them is a hit of recall at k. A tie counts against the own image, so that collapsed
+    latents earn nothing.
 
     Args:
         contexts: [P, D] what the stream at `<BoI>` foretells.
         latents: [P, D] the pooled image of each context.
-        keys: int64 [P], equal for copies of one picture: the other copies are no rivals of the own one.
-        ks: how many may be guessed.
+        keys: int64 [P], equal for copies of one picture: the other copies are no rivals.
 
     Returns:
-        For each k a scalar, 0-1. An image as near as the own one counts as nearer, so that collapsed latents
-        earn nothing.
+        int64 [P].
     """
     scores = functional.normalize(contexts.float(), dim=-1) @ functional.normalize(latents.float(), dim=-1).T
     is_rival = keys[:, None] != keys[None, :]
-    nearer = ((scores >= scores.diagonal()[:, None]) & is_rival).sum(dim=1)
-    return [(nearer < k).double().mean() for k in ks]
+    return ((scores >= scores.diagonal()[:, None]) & is_rival).sum(dim=1)
 
 
 def token_losses(hidden: Tensor, head: Tensor, labels: Tensor, chunk: int = 4096) -> Tensor:

@@ -68,12 +68,17 @@ def hashes(ids: pa.Array) -> NDArray[np.uint64]:
     Raises:
         ShardError: an id is not plain ASCII.
     """
-    padded = pc.utf8_rpad(pc.utf8_slice_codeunits(ids, 0, _ID_LENGTH), _ID_LENGTH, padding=" ")
-    if pc.sum(pc.binary_length(padded)).as_py() not in (None, len(ids) * _ID_LENGTH):
+    if not _are_as_long(ids):
+        ids = pc.utf8_rpad(pc.utf8_slice_codeunits(ids, 0, _ID_LENGTH), _ID_LENGTH, padding=" ")
+    if not _are_as_long(ids):
         raise ShardError(
-            "the ids of the training shards are no hexadecimal numbers; write them with `lcl shard`"
+            "ids of the training shards are no hexadecimal numbers; write the shards with `lcl shard`"
         )
-    text = np.frombuffer(padded.buffers()[2] or b"", np.uint8, len(ids) * _ID_LENGTH)
+    if not len(ids):
+        return np.zeros(0, np.uint64)
+    _, offsets, data = ids.buffers()
+    start = int(np.frombuffer(offsets, np.int32)[ids.offset])
+    text = np.frombuffer(data, np.uint8)[start : start + len(ids) * _ID_LENGTH]
     words = text.reshape(-1, _ID_LENGTH).view("<u8").astype(np.uint64)
     mixed = np.zeros(len(words), np.uint64)
     for word in words.T:

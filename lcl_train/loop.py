@@ -15,10 +15,10 @@ import torch
 from rich.console import Console
 
 from lcl_data.shards import Shards
-from lcl_train import checkpoint, parallel
+from lcl_train import checkpoint, parallel, track
 from lcl_train.model import LCLModel
 from lcl_train.report import Report
-from lcl_train.run import CHECKPOINTS, METRICS, Run, find_device, find_objective
+from lcl_train.run import CHECKPOINTS, Run, find_device, find_objective
 from lcl_train.settings import Train
 from lcl_train.task import Task
 
@@ -50,14 +50,12 @@ def train(
         CheckpointError: a checkpoint that is torn, or of another network or other shards.
         LclError: the loss is no number any more.
     """
+    track.check(settings.track)
     with parallel.joined(parallel.own_device(find_device(settings.device))):
         run = Run(Shards(shards), out, settings)
         run.resume(resume)
-        budget = settings.rows * settings.pack.row_images
-        with (
-            Report(out / METRICS, run.step, run.steps, budget, run.meter, console) as report,
-            _sigterm() as stop,
-        ):
+        report = Report(out, settings, run.meter, (run.step, run.steps), console)
+        with report, _sigterm() as stop:
             report.say(run.describe())
             _walk(run, report, stop)
             return {
@@ -75,9 +73,10 @@ def check(settings: Train) -> None:
     """Tell what of a run is wrong whatever its shards hold; no weight is made.
 
     Raises:
-        RecipeError: no such preset, size, objective or device, or settings that do not fit one another.
+        RecipeError: no such preset, size, objective, device or tracker, or settings at odds with one another.
     """
     find_device(settings.device)
+    track.check(settings.track)
     objective, sizes = find_objective(settings), settings.model_settings(1)
     with torch.device("meta"):
         Task(LCLModel(sizes, objective.heads(sizes)), objective)
@@ -94,11 +93,20 @@ def _walk(run: Run, report: Report, stop: threading.Event) -> None:
             is_due = parallel.is_main() and time.monotonic() - saved_at > 60 * settings.save_every_minutes
             is_stopped, is_due = map(bool, parallel.total([stop.is_set(), is_due]))  # all ranks do the same
             values = run.advance(batch)
-            if run.step % settings.log_every == 0 or run.step == run.steps:
-                report.log(run.step, run.measure(values))
-            if run.step % settings.save_every_steps == 0 or is_due:
+            is_asked = run.step % settings.validate_every_steps == 0 or run.step == run.steps
+            is_best = False
+            if is_asked or run.step % settings.log_every == 0:
+                told = run.measure(values)
+                if is_asked:
+                    with report.aside():
+                        told |= run.validate()
+                    is_best = run.is_best(told)
+                report.log(run.step, told)
+            if run.step % settings.save_every_steps == 0 or is_due or is_best:
                 run.measure(values)  # a network of NaN is not worth a checkpoint
                 run.save()
+                if is_best:
+                    run.mark_best(told)
                 saved_at, saved_step = time.monotonic(), run.step
     if run.step > saved_step or run.step == 0:
         run.save()

@@ -1,25 +1,32 @@
-"""What a run tells: metrics.jsonl always, a live panel in a terminal, plain lines elsewhere.
+"""What a run tells: metrics.jsonl always, a live panel in a terminal, plain lines elsewhere, and trackers.
 
 The file is the truth: a line per logged step, cut back to the checkpoint when a run resumes, so that no step
-is in it twice. Rates are means since the line before.
+is in it twice. Rates are means since the line before, of all ranks together; only rank 0 speaks and writes.
 """
 
 import json
+import resource
+import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+import torch
 from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
-from lcl_train import parallel
+from lcl_train import parallel, track
 from lcl_train.collate import Batch
 from lcl_train.flops import Meter
+from lcl_train.settings import Train
 
+METRICS = "metrics.jsonl"
 _LINE_EVERY_S = 10.0
 _SHOWN: dict[str, str] = {
     "loss/total": "{:.4f}",
@@ -34,53 +41,66 @@ _SHOWN: dict[str, str] = {
     "image_fill": "{:.1%}",
     "data_wait": "{:.1%}",
     "mfu": "{:.1%}",
+    "memory_gb": "{:.1f}",
+    "val/total": "{:.4f}",
+    "val/recall_at_1": "{:.1%}",
 }
 
 
 @dataclass(slots=True)
 class _Sums:
-    """What was seen since some moment."""
+    """What this rank saw since some moment."""
 
     since: float = field(default_factory=time.perf_counter)
     steps: int = 0
     images: int = 0
     tokens: int = 0
     positions: int = 0
-    image_budget: int = 0
     waited_s: float = 0.0
     useful: int = 0
     run: int = 0
 
-    def add(self, batch: Batch, image_budget: int, waited_s: float, flops: tuple[int, int]) -> None:
+    def add(self, batch: Batch, waited_s: float, flops: tuple[int, int]) -> None:
         self.steps += 1
         self.images += batch.n_images
         self.tokens += batch.n_tokens
         self.positions += len(batch.tokens)
-        self.image_budget += image_budget
         self.waited_s += waited_s
         self.useful += flops[0]
         self.run += flops[1]
 
-    def _elapsed(self) -> float:
-        return max(time.perf_counter() - self.since, 1e-9)
-
     def step_s(self) -> float:
-        return self._elapsed() / max(self.steps, 1)
+        return max(time.perf_counter() - self.since, 1e-9) / max(self.steps, 1)
 
-    def rates(self, meter: Meter) -> dict[str, float | None]:
-        """Of all ranks together; operations per device, to stand beside the peak of one."""
-        elapsed = self._elapsed()
-        mine = (self.images, self.tokens, self.positions, self.useful, self.run)
-        images, tokens, positions, useful, run = parallel.total(mine)
+    def rates(self, settings: Train, meter: Meter) -> dict[str, float | None]:
+        """Of all ranks together, operations of one; each rank must ask."""
+        elapsed = self.step_s() * max(self.steps, 1)
+        mine = [self.images, self.tokens, self.positions, self.waited_s, self.useful, self.run]
+        images, tokens, positions, waited_s, useful, run = _over_ranks(mine)
+        budget = max(self.steps, 1) * settings.rows * settings.pack.row_images
+        ranks = parallel.world()
         return {
             "images_per_s": images / elapsed,
             "tokens_per_s": tokens / elapsed,
             "fill": tokens / max(positions, 1),
-            "image_fill": images / max(self.image_budget, 1),
-            "data_wait": min(self.waited_s / elapsed, 1.0),
+            "image_fill": images / budget,
+            "data_wait": min(waited_s / elapsed / ranks, 1.0),
             "step_s": self.step_s(),
-            **meter.rates(useful // parallel.world(), run // parallel.world(), elapsed),
+            "memory_gb": memory_gb(),
+            **meter.rates(round(useful / ranks), round(run / ranks), elapsed),
         }
+
+
+def _over_ranks(numbers: Sequence[float]) -> list[float]:
+    return [float(number) for number in parallel.all_sum(torch.tensor(numbers, dtype=torch.float64))]
+
+
+def memory_gb() -> float:
+    """The most that this process had: of the GPU's memory if it uses one, else of the machine's."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 class Report:
@@ -90,26 +110,33 @@ class Report:
     """
 
     def __init__(
-        self, file: Path, step: int, steps: int, image_budget: int, meter: Meter, console: Console | None
+        self, out: Path, settings: Train, meter: Meter, steps: tuple[int, int], console: Console | None
     ) -> None:
-        """Open metrics.jsonl, without the lines after `step`.
+        """Open metrics.jsonl, without the lines after the steps done, and the trackers.
 
         Args:
-            file: metrics.jsonl.
-            step: steps done before this process.
-            steps: of the whole run.
-            image_budget: images a batch could hold.
+            out: folder of the run.
+            settings: of the run.
             meter: counts operations, and knows what the device could do.
+            steps: done before this process, and of the whole run.
             console: where people look; None: stderr.
+
+        Raises:
+            RecipeError: a tracker is not installed.
         """
-        self.steps, self._image_budget, self._meter = steps, image_budget, meter
-        speaks = parallel.is_main()
-        self._console = (console or Console(stderr=True)) if speaks else Console(quiet=True)
-        self._file = _opened(file, step) if speaks else None
-        self._window, self._whole = _Sums(), _Sums()
-        self._spoken = 0.0
-        is_live = speaks and self._console.is_terminal
-        self._live = Live(console=self._console, transient=True) if is_live else None
+        self._settings, self._meter = settings, meter
+        done, self.steps = steps
+        self._speaks = parallel.is_main()
+        self._console = (console or Console(stderr=True)) if self._speaks else Console(quiet=True)
+        self._window, self._whole, self._spoken = _Sums(), _Sums(), 0.0
+        self._live = Live(console=self._console, transient=True) if self._console.is_terminal else None
+        self._trackers: list[track.Tracker] = []
+        if self._speaks:
+            last = _cut(out / METRICS, done)
+            self._file = (out / METRICS).open("a", encoding="utf-8")
+            if settings.track:
+                origin = track.identify(out, settings.model_dump(mode="json"), done, last)
+                self._trackers = track.open_trackers(settings.track, origin)
 
     def __enter__(self) -> "Report":
         if self._live:
@@ -117,25 +144,40 @@ class Report:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
-        if self._file:
-            self._file.close()
+        with ExitStack() as closing:  # all are closed, whichever fails
+            if self._live:
+                closing.callback(self._live.stop)
+            if self._speaks:
+                closing.callback(self._file.close)
+            for tracker in self._trackers:
+                closing.callback(tracker.close)
 
     def count(self, batch: Batch, waited_s: float) -> None:
         """Take note of a batch, and of how long the step stood still for it."""
         flops = self._meter.count(batch)
         for sums in (self._window, self._whole):
-            sums.add(batch, self._image_budget, waited_s, flops)
+            sums.add(batch, waited_s, flops)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Time that is no training and counts in no rate."""
+        began = time.perf_counter()
+        yield
+        for sums in (self._window, self._whole):
+            sums.since += time.perf_counter() - began
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Write the line of a step (1-based: steps done) and show it."""
-        line: dict[str, Any] = {"step": step, **values, **self._window.rates(self._meter)}
+        """Write the line of a step (1-based: steps done) and show it; every rank calls it."""
+        line: dict[str, Any] = {"step": step, **values, **self._window.rates(self._settings, self._meter)}
         self._window = _Sums()
-        if self._file:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
-            self._show(step, line)
+        if not self._speaks:
+            return
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        known = {name: value for name, value in line.items() if value is not None and name != "step"}
+        for tracker in self._trackers:
+            tracker.log(step, known)
+        self._show(step, line)
 
     def say(self, text: str) -> None:
         """One plain line, above the panel if there is one."""
@@ -143,7 +185,7 @@ class Report:
 
     def rates(self) -> dict[str, float | None]:
         """Means over this process, compilation and first steps included."""
-        return self._whole.rates(self._meter)
+        return self._whole.rates(self._settings, self._meter)
 
     def _show(self, step: int, line: dict[str, Any]) -> None:
         shown = {name: _formatted(form, line[name]) for name, form in _SHOWN.items() if name in line}
@@ -171,18 +213,19 @@ def _panel(step: int, steps: int, shown: dict[str, str]) -> Panel:
     return Panel(table, title=f"step {step}/{steps}", expand=False)
 
 
-def _opened(file: Path, step: int) -> TextIO:
-    """A file to add lines to, with those up to `step` kept; a line torn by a kill goes too."""
+def _cut(file: Path, step: int) -> int:
+    """Keep the lines up to `step`; a line torn by a kill goes too. The last step that there was a line of."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    kept = [line for line in lines if _step(line) <= step]
+    steps = [_step(line) for line in lines]
+    kept = [line for line, at in zip(lines, steps, strict=True) if at is not None and at <= step]
     draft = file.with_name(f".tmp-{file.name}")
     draft.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
     draft.replace(file)
-    return file.open("a", encoding="utf-8")
+    return max((at for at in steps if at is not None), default=0)
 
 
-def _step(line: str) -> float:
+def _step(line: str) -> int | None:
     try:
-        return float(json.loads(line)["step"])
+        return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return None

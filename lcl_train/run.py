@@ -1,5 +1,6 @@
 """All that changes from step to step, and how: model, optimiser, loader; set up, resumed, saved."""
 
+import math
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lcl_data.shards import Shards
-from lcl_train import checkpoint, parallel
+from lcl_train import best, checkpoint, parallel
 from lcl_train.collate import Batch
 from lcl_train.devices import peak_flops
 from lcl_train.ema import Average
@@ -23,10 +24,13 @@ from lcl_train.settings import Train
 from lcl_train.speed import hasten
 from lcl_train.step import Step
 from lcl_train.task import Task
+from lcl_train.validation import Validation
+from lcl_train.vocabulary import token_bytes
 from schemas.errors import RecipeError
 from schemas.members import build
 
-CHECKPOINTS, METRICS, SETTINGS = "checkpoints", "metrics.jsonl", "settings.json"
+CHECKPOINTS, SETTINGS = "checkpoints", "settings.json"
+_JUDGED_BY = "val/total"
 _LIBRARIES = ("torch", "timm", "safetensors", "pillow", "numpy")
 
 
@@ -100,12 +104,15 @@ class Run:
             image_size=self.sizes.vision.image_size,
             seed=settings.seed,
             min_images=settings.min_images,
+            holdout=settings.holdout,
             layout=objective.layout,
             weights=settings.weights,
             rank=parallel.rank(),
             world=parallel.world(),
         )
         self.loader = Loader(shards, fitting, settings.workers)
+        nbytes = token_bytes(shards.folders[0], shards.special_tokens.vocab_size)
+        self._look = Validation(self.loader, task, nbytes, self._is_half) if len(self.loader.held) else None
         self.step, self.steps = 0, settings.steps or self.loader.steps(settings.epochs)
         self.losses: dict[str, float] = {}
 
@@ -159,6 +166,24 @@ class Run:
         }
         return measured
 
+    def validate(self) -> dict[str, float]:
+        """What the weights are worth on documents held out, if there are any."""
+        return {} if self._look is None else self._look()
+
+    def is_best(self, told: dict[str, float]) -> bool:
+        """Whether a validation did better than every one before; rank 0 decides for all."""
+        value, is_better = told.get(_JUDGED_BY, math.inf), False
+        if parallel.is_main():
+            before = best.read(self.out / CHECKPOINTS)
+            is_better = value < (math.inf if before is None else before.value)
+        return bool(parallel.total([is_better])[0])
+
+    def mark_best(self, told: dict[str, float]) -> None:
+        """Keep the checkpoint of this step until another one does better."""
+        if parallel.is_main():
+            mark = best.Best(step=self.step, metric=_JUDGED_BY, value=told[_JUDGED_BY])
+            best.mark(self.out / CHECKPOINTS, mark)
+
     def save(self) -> Path:
         """Write the checkpoint of this step."""
         state = checkpoint.State(
@@ -181,7 +206,8 @@ class Run:
             f"{self.settings.preset}: {self.parameters / 1e6:.1f} M parameters "
             f"({_size(self.model.vision) / 1e6:.1f} M in the encoder, {sizes.image_size} px, "
             f"{self.model.slots} tokens an image) on {self.device}, {dtype}; "
-            f"{self.loader.documents:,} of {len(self.loader.shards):,} documents are drawn; "
+            f"{self.loader.documents:,} of {len(self.loader.shards):,} documents are drawn, "
+            f"{len(self.loader.held):,} held out; "
             f"{self.settings.rows} rows of {pack.row_tokens} tokens; "
             f"steps {self.step} to {self.steps}"
         )

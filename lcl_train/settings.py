@@ -14,6 +14,7 @@ from lcl_train.pack import PackSettings
 from lcl_train.parallel import Kind
 from lcl_train.presets import PRESETS, ModelSettings
 from lcl_train.speed import SpeedSettings
+from lcl_train.track import TrackerName
 from schemas.errors import RecipeError
 from schemas.members import names
 from schemas.overrides import laid_over, settle
@@ -62,6 +63,15 @@ class Train(Settings):
     save_every_steps: int = Field(1000, gt=0, description="steps from one checkpoint to the next")
     save_every_minutes: float = Field(15.0, gt=0, description="minutes after which one is due anyway")
     keep_last: int = Field(2, gt=0, description="checkpoints to keep")
+    holdout: float = Field(
+        0.01, ge=0, le=0.1, description="share of the documents never learned from; 0: none (no validation)"
+    )
+    validate_every_steps: int = Field(
+        1000, gt=0, description="steps from one look at what is held out to the next; one more at the end"
+    )
+    track: list[TrackerName] = Field(
+        [], description="where the lines of metrics.jsonl go besides: tensorboard, wandb, trackio"
+    )
     log_every: int = Field(10, gt=0, description="steps from one line of metrics.jsonl to the next")
     parallel: Kind = Field(
         "ddp", description="of several ranks: ddp keeps all on each; fsdp2 shards weights and optimiser state"

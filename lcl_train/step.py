@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lcl_train import parallel
 from lcl_train.collate import Batch
+from lcl_train.diagnostics import feature_std
 from lcl_train.optim import OptimizerSettings, set_learning_rate
 from lcl_train.task import Loss, Task
 
@@ -55,6 +56,8 @@ class Step:
         parts = parallel.all_sum(torch.stack(list(loss.parts.values())))
         values = {f"loss/{name}": value for name, value in zip(loss.parts, parts, strict=True)}
         values["grad_norm"] = norm
+        if self.task.objective.weights.get("contrastive"):
+            values["latent_std"] = feature_std(loss.latents[: max(1, batch.n_images)])
         if self.watch is not None:
             self.watch(batch, values)
         self.optimizer.step()

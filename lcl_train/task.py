@@ -5,7 +5,8 @@ scaled by the number of ranks, because DDP and FSDP2 average gradients: what com
 that one process would have with all rows.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from lcl_train import parallel
 from lcl_train.collate import Batch
 from lcl_train.contrast import begin, bias_of, contrast
-from lcl_train.model import LCLModel
+from lcl_train.diagnostics import infonce_bound
+from lcl_train.model import LCLModel, Outputs
 from lcl_train.objectives import Contrastive, Mean, Objective, Terms
 from schemas.errors import RecipeError
 
@@ -36,6 +38,9 @@ class Loss(NamedTuple):
     parts: dict[str, Tensor]
     counts: dict[str, Tensor]
     latents: Tensor
+
+
+Look = Callable[["Task", Outputs, Batch], object]
 
 
 class Task(nn.Module):
@@ -61,9 +66,16 @@ class Task(nn.Module):
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not name.startswith(idle))
 
-    def forward(self, batch: Batch) -> Loss:
-        """The loss of one batch; a term of nothing is exactly 0."""
+    def forward(self, batch: Batch, look: Look | None = None) -> Any:
+        """The `Loss` of one batch; a term of nothing is exactly 0.
+
+        Args:
+            batch: on the model's device.
+            look: makes something else of the forward pass, where sharded weights are whole.
+        """
         outputs = self.model(batch)
+        if look is not None:
+            return look(self, outputs, batch)
         return self.join(self.objective.terms(self.model, outputs, batch), outputs.latents.detach())
 
     def join(self, terms: Terms, latents: Tensor) -> Loss:
@@ -84,6 +96,8 @@ class Task(nn.Module):
         total = torch.stack(weighed).sum()
         told = {**parts, "total": total}
         told |= {name: rate / counts["contrastive"].clamp(min=1) for name, rate in rates.items()}
+        if terms.pairs is not None and terms.contrast.kind == "softmax":
+            told["bound"] = infonce_bound(parts["contrastive"], told["log_candidates"])
         detached = {name: value.detach().float() for name, value in told.items()}
         return Loss(total * parallel.world(), detached, counts, latents)
 

@@ -113,7 +113,7 @@ def test_the_run_tells_what_it_did(shards, tmp_path):
     assert summary["steps"] == summary["step"] == 20
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 21))
-    rates = {"images_per_s", "tokens_per_s", "fill", "image_fill", "data_wait", "step_s"}
+    rates = {"images_per_s", "tokens_per_s", "fill", "image_fill", "data_wait", "step_s", "memory_gb"}
     rates |= {"flops_per_s", "mfu", "hfu"}
     assert rates <= lines[-1].keys() and rates == summary["rates"].keys()
     assert 0.5 < summary["rates"]["fill"] <= 1
