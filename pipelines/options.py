@@ -113,6 +113,9 @@ _PRESET = (
 FilterPreset = Annotated[list[str], typer.Option("--preset", help=_PRESET)]
 RulePreset = Annotated[list[str], typer.Option("--preset", help=_PRESET)]
 Evals = Annotated[list[str], typer.Option("--use", "-u", help=f"{_USE} {_members('lcl_train/evals')}.")]
+Objective = Annotated[
+    str, typer.Option(help=f"lcl, or one of its rivals. Members: {_members('lcl_train/objectives')}.")
+]
 
 
 def start(

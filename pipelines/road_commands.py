@@ -12,7 +12,7 @@ def train(
     shards: options.Shards,
     out: options.Out,
     preset: Annotated[str, typer.Option(help="nano, tiny, small, base or base32.")] = "nano",
-    objective: Annotated[str, typer.Option(help="What is optimised; lcl is the paper's.")] = "lcl",
+    objective: options.Objective = "lcl",
     resume: Annotated[str, typer.Option(help="auto, never, or a checkpoint folder.")] = "auto",
     settings: options.Set = [],  # noqa: B006
     as_json: options.Json = False,

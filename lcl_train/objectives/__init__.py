@@ -89,6 +89,12 @@ class Generative(Settings):
     chunk: int = Field(1024, gt=0, description="targets whose logits are in memory at once")
 
 
+class Paired(Settings):
+    """Settings of objectives that see each image alone with its text."""
+
+    text_tokens: int = Field(77, gt=0, description="tokens of a text that are kept (CLIP's context)")
+
+
 def pairs(model: LCLModel, outputs: Outputs, batch: Batch) -> Pairs:
     """The pairs of a batch: images, and what the stream at their `<BoI>` foretells."""
     return Pairs(

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from lcl_train.loop import train
 from pipelines.cli import app
 from pipelines.recipes import OURS
 from schemas.members import names
 from tests.lcl_data.corpus import document, write_documents
+from tests.lcl_train import tiny as drawn
 from tests.pipelines.small import tiny
 
 HEAVY = ("torch", "polars", "ray", "pyarrow", "numpy", "PIL", "aiohttp", "tokenizers", "timm")
@@ -47,7 +50,12 @@ def test_every_command_has_an_example() -> None:
 
 @pytest.mark.parametrize(
     ("command", "package"),
-    [("filter", "lcl_data.filters"), ("dedupe", "lcl_data.dedupe"), ("eval", "lcl_train.evals")],
+    [
+        ("filter", "lcl_data.filters"),
+        ("dedupe", "lcl_data.dedupe"),
+        ("eval", "lcl_train.evals"),
+        ("train", "lcl_train.objectives"),
+    ],
 )
 def test_help_lists_the_members(command: str, package: str) -> None:
     shown = " ".join(CliRunner().invoke(app, [command, "--help"]).output.split())
@@ -215,3 +223,12 @@ def test_the_example_runs_in_spawned_workers_and_again_once_it_changes(
     assert broken.returncode == 1
     assert "lcl: filter my_package.my_module:Vowels: broke on documents (ValueError" in broken.stderr
     assert "Traceback" not in broken.stderr
+
+
+def test_the_example_of_an_objective_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_objectives.py").write_text(example("An objective"))
+    monkeypatch.syspath_prepend(tmp_path)
+    shards = drawn.write_shards(tmp_path / "shards", [drawn.document(number) for number in range(8)])
+    settings = drawn.settings(objective="my_objectives:Short", steps=2)
+    losses = train(shards, tmp_path / "run", settings, console=Console(quiet=True))["losses"]
+    assert losses["total"] == pytest.approx(losses["generation"] + 1e-3 * losses["length"])
