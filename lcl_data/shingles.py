@@ -116,8 +116,10 @@ def _spaced(texts: pl.Series) -> pl.Series:
 def _in_word(data: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which bytes of UTF-8 belong to a letter or digit."""
     inside = _WORD_BYTES[data]
+    wide = np.flatnonzero(data >= 0x80)
+    leads = data[wide]
     for lead, second, size in _SYMBOLS:
-        at = np.flatnonzero(data == lead)
+        at = wide[leads == lead]
         at = at[np.isin(data[at + 1], second)] if len(at) else at
         for place in range(size):
             inside[at + place] = False
@@ -143,5 +145,7 @@ def mixed(values: Hashes) -> Hashes:
     """Each value with its bits spread over all 64 (the finaliser of SplitMix64)."""
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return mixed ^ (mixed >> np.uint64(31))
+        mixed ^= mixed >> np.uint64(shift)
+        mixed *= np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed

@@ -162,7 +162,8 @@ _OTHER = ["other", "other_item"]
 
 def sharing(rows: pl.DataFrame) -> pl.DataFrame:
     """Pairs of places that share a key."""
-    places = rows.select("key", *_PLACE).unique().sort("key", *_PLACE)
+    # Most keys have one place, and are not worth sorting.
+    places = rows.filter(pl.col("key").is_duplicated()).select("key", *_PLACE).unique().sort("key", *_PLACE)
     size, rank = pl.len().over("key"), pl.int_range(pl.len()).over("key")
     shared = places.with_columns(size=size, rank=rank).filter(pl.col("size") > 1)
     renamed = list(zip(_PLACE, _OTHER, strict=True))
