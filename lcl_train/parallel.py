@@ -138,9 +138,8 @@ def wrap(module: nn.Module, kind: Kind, blocks: Sequence[nn.Module], device: tor
     if world() == 1:
         return module
     if kind == "ddp":
-        own = [device] if device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(
-            module, device_ids=own, broadcast_buffers=False, gradient_as_bucket_view=True
+            module, broadcast_buffers=False, gradient_as_bucket_view=True
         )
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard

@@ -77,8 +77,6 @@ class Run:
         """
         self.settings, self.out = settings, out
         self.device = parallel.own_device(find_device(settings.device))
-        if settings.rows < parallel.world():
-            raise RecipeError(f"rows {settings.rows}: at least one for each of {parallel.world()} ranks")
         if self.device.type == "cpu":
             keep_freed_memory()
         self.sizes = settings.model_settings(shards.special_tokens.vocab_size)

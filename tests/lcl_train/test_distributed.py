@@ -20,6 +20,7 @@ from lcl_train.objectives.lcl import Lcl
 from lcl_train.task import Task
 from tests.lcl_train import ranks, tiny
 
+pytestmark = pytest.mark.timeout(400)  # the imports of several processes, on machines that are busy
 KINDS = ("softmax", "sigmoid")
 SHARES = {"unequal": (5, 2), "one_empty": (0, 7), "none": (0, 0)}
 WRAPS = ("ddp", "fsdp2")
