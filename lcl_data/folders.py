@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def claim(out: Path, stage: str, leaves: Sequence[str] = ()) -> None:
     Args:
         out: the folder; it need not exist.
         stage: name of the stage.
-        leaves: names, besides shards and rejects, of what an unfinished run leaves there.
+        leaves: names or patterns, besides shards and rejects, of what an unfinished run leaves there.
 
     Raises:
         RecipeError: naming what is in the way, and what to do.
@@ -33,8 +34,12 @@ def claim(out: Path, stage: str, leaves: Sequence[str] = ()) -> None:
     if others := found - {stage}:
         raise RecipeError(f"{out}: filled by `{min(others)}`, not by `{stage}`; name a new or empty folder")
     names = [] if found else [path.name for path in files.inside(out)]
-    if foreign := [name for name in names if not (_EMPTY.match(name) or name in leaves)]:
+    if foreign := [name for name in names if not (_EMPTY.match(name) or _is_one_of(name, leaves))]:
         raise RecipeError(f"{out}: holds '{min(foreign)}', which is not of `{stage}`; name a new folder")
+
+
+def _is_one_of(name: str, leaves: Sequence[str]) -> bool:
+    return any(name == leaf or fnmatchcase(name, leaf) for leaf in leaves)
 
 
 def owners(out: Path) -> Iterator[str]:

@@ -63,7 +63,7 @@ class Stage:
         settings: by which it is filled; written into the manifest and part of the digest.
         inputs: what it reads, by digest.
         counts_files: its units are foreign files, which the ledger counts as it does documents.
-        leaves: names, besides shards and rejects, of what an unfinished run leaves in the folder.
+        leaves: names or patterns, besides shards and rejects, of what an unfinished run leaves in the folder.
     """
 
     name: str

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from lcl_train.settings import Train
 
 SUMMARY = "summary.json"
-_LEAVES = ("checkpoints", "metrics.jsonl", "settings.json", SUMMARY)
+_TRACKERS = ("trackers.json", "tensorboard", "wandb")
+_LEAVES = ("checkpoints", "metrics.jsonl", "settings.json", SUMMARY, "nan-step-*", *_TRACKERS)
 _PARTS = ("trained", "random", "gain")
 Json = dict[str, Any]
 

@@ -9,9 +9,12 @@ import threading
 from itertools import count
 
 import pytest
+from rich.console import Console
 
 from lcl_train import track
+from lcl_train.loop import check, train
 from schemas.errors import RecipeError
+from tests.lcl_train import tiny
 
 for _library in ("tensorboard", "wandb", "trackio"):
     pytest.importorskip(_library)
@@ -134,11 +137,32 @@ def test_trackio_has_one_run_with_every_step_once(logged):
     assert json.loads(config[0])["pack"] == {"row_tokens": 64}
 
 
+def test_a_run_that_goes_back_tells_tensorboard_what_its_file_says(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    shards = tiny.write_shards(tmp_path / "shards", [tiny.document(n) for n in range(40)])
+    settings, out = tiny.settings(steps=10, keep_last=9, track=["tensorboard"]), tmp_path / "run"
+    train(shards, out, settings, "never", Console(quiet=True))
+    train(shards, out, settings, out / "checkpoints/step-00000005", Console(quiet=True))
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    told = {
+        tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]
+    }
+    kept = [(key, line["step"], value) for line in lines for key, value in line.items() if value is not None]
+    written = {(key, step): value for key, step, value in kept if key != "step"}
+    found = {(tag, step): value for tag, values in told.items() for step, value in values.items()}
+    assert [line["step"] for line in lines] == list(range(1, 11))
+    assert found == pytest.approx(written, rel=1e-6)
+
+
 def test_what_is_not_installed_is_told_before_any_work(monkeypatch):
     monkeypatch.setattr(track, "find_spec", lambda name: None if name == "wandb" else name)
     track.check(["tensorboard", "trackio"])
-    with pytest.raises(RecipeError, match=r"track: wandb is not installed; .*lcl\[track\]"):
-        track.check(["tensorboard", "wandb"])
+    for told in (track.check, lambda names: check(tiny.settings(track=names))):
+        with pytest.raises(RecipeError, match=r"track: wandb is not installed; .*lcl\[track\]"):
+            told(["tensorboard", "wandb"])
 
 
 def test_a_misspelt_mode_of_wandb_is_told(monkeypatch, tmp_path):
