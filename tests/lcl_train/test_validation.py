@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from math import log
+from typing import get_args
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from rich.console import Console
 from torch.nn import functional
 
 from lcl_data.shards import Shards
-from lcl_train import best, checkpoint
+from lcl_train import best, checkpoint, parallel
 from lcl_train.collate import IGNORED
 from lcl_train.diagnostics import effective_rank
 from lcl_train.loader import Fitting, Loader
@@ -21,6 +22,7 @@ from tests.lcl_train import ranks, tiny
 
 QUIET = Console(quiet=True)
 DOCUMENTS = [tiny.document(number, pictures=1 + number % 3) for number in range(200)]
+KINDS = get_args(parallel.Kind)
 NBYTES = torch.tensor([3] * 64 + [0] * 6)
 
 
@@ -30,12 +32,13 @@ def folder(tmp_path_factory):
     return tiny.write_shards(tmp_path_factory.mktemp("shards"), documents)
 
 
-def build(folder, seed=0, workers=1, nbytes=NBYTES, **changes):
+def build(folder, seed=0, workers=1, nbytes=NBYTES, kind="ddp", **changes):
     settings = tiny.settings(**changes)
     sizes = settings.model_settings(tiny.SPECIALS.vocab_size)
     torch.manual_seed(0)
     objective = find_objective(settings)
     task = Task(LCLModel(sizes, objective.heads(sizes)), objective)
+    parallel.wrap(task, kind, task.model.blocks, torch.device("cpu"))
     fitting = Fitting(
         settings.rows, settings.pack, 4, 16, seed, min_images=1, holdout=0.01, layout=objective.layout
     )
@@ -44,9 +47,9 @@ def build(folder, seed=0, workers=1, nbytes=NBYTES, **changes):
 
 
 def validated(folder):
-    """What a rank finds, for `ranks.run`."""
-    found = build(folder)[0]()
-    return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
+    """What a rank finds with whole and with sharded weights."""
+    found = {(kind, name): value for kind in KINDS for name, value in build(folder, kind=kind)[0]().items()}
+    return {"|".join(key): torch.tensor(value, dtype=torch.float64) for key, value in found.items()}
 
 
 def test_the_numbers_are_those_of_plain_definitions(folder):
@@ -103,8 +106,9 @@ def test_neither_seed_nor_threads_nor_asking_before_change_the_numbers(folder):
 def test_two_ranks_tell_what_one_tells(folder, tmp_path):
     alone = build(folder)[0]()
     for found in ranks.run(validated, tmp_path, folder):
-        assert found.keys() == alone.keys()
-        assert {name: value.item() for name, value in found.items()} == pytest.approx(alone, rel=1e-6)
+        for kind in KINDS:
+            values = {name: found[f"{kind}|{name}"].item() for name in alone}
+            assert values == pytest.approx(alone, rel=1e-5), kind
 
 
 def test_without_byte_lengths_nothing_is_said_of_bytes(folder):
