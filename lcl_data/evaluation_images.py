@@ -11,10 +11,11 @@ from typing import Annotated
 
 import numpy as np
 from PIL import Image, ImageOps
-from pydantic import AfterValidator, PlainSerializer, PlainValidator
+from pydantic import AfterValidator
 
 from lcl_data import files, hamming
 from lcl_data.likeness import thumbnail
+from lcl_data.named_files import PLACED, State, by_content, state
 from lcl_data.phash import drafted, phash
 from lcl_data.pictures import Picture, Refusal, guarded
 from schemas.errors import RecipeError
@@ -29,18 +30,11 @@ def _found(folder: Path) -> Path:
     return folder
 
 
-def _named(folder: Path) -> str:
-    """What the manifest says of it: other content is another setting, another place is not."""
-    names = [f"{path.relative_to(folder)} {files.sha256(path)}" for path in _files(folder)]
-    return f"{folder.name} sha256:{files.digest(names)}"
+def _files(folder: Path) -> list[Path]:
+    return [path for path in files.below(folder) if path.suffix.lower() in SUFFIXES]
 
 
-EvaluationImages = Annotated[
-    Path,
-    PlainValidator(files.placed, json_schema_input_type=Path),
-    AfterValidator(_found),
-    PlainSerializer(_named, str, when_used="json"),
-]
+EvaluationImages = Annotated[Path, PLACED, AfterValidator(_found), by_content(_files)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +56,14 @@ class Pictures:
         return {entry: _thumbnail(self.folder / self.names[entry]) for entry in sorted(set(entries))}
 
 
-def state(folder: Path) -> str:
-    """Another one once a picture of the folder has changed; no picture is read for it."""
-    facts = [(str(path), path.stat()) for path in _files(folder)]
-    return files.digest([[name, stat.st_mtime_ns, stat.st_size] for name, stat in facts])
+def pictures_state(folder: Path) -> State:
+    """Another one once a picture of the folder has changed."""
+    return state(_files(folder))
 
 
 @lru_cache(maxsize=2)
-def index(folder: Path, distance: int, state: str) -> Pictures:
-    """The pictures of a folder in a `state`, to be looked up within `distance` bits.
+def index(folder: Path, distance: int, _: State) -> Pictures:
+    """The pictures of a folder in a state, to be looked up within `distance` bits.
 
     Raises:
         RecipeError: a picture cannot be decoded.
@@ -80,10 +73,6 @@ def index(folder: Path, distance: int, state: str) -> Pictures:
     return Pictures(
         folder, [str(path.relative_to(folder)) for path in paths], hamming.index(hashes, distance)
     )
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in files.below(folder) if path.suffix.lower() in SUFFIXES]
 
 
 def _hash(path: Path) -> int:

@@ -4,9 +4,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, PlainSerializer, PlainValidator
+from pydantic import AfterValidator
 
-from lcl_data import files
+from lcl_data.named_files import PLACED, State, by_content, state
 
 
 def _readable(path: Path) -> Path:
@@ -20,26 +20,15 @@ def _readable(path: Path) -> Path:
     return path
 
 
-def _named(path: Path) -> str:
-    """What the manifest says of it: a changed list is another setting, a moved one is not."""
-    return f"{path.name} sha256:{files.sha256(path)}"
-
-
-ListFile = Annotated[
-    Path,
-    PlainValidator(files.placed, json_schema_input_type=Path),
-    AfterValidator(_readable),
-    PlainSerializer(_named, str, when_used="json"),
-]
+ListFile = Annotated[Path, PLACED, AfterValidator(_readable), by_content(lambda path: [path])]
 
 
 def entries(path: Path) -> frozenset[str]:
     """The entries of a list, in lower case; read once in a process, unless the file changes."""
-    state = path.stat()
-    return _entries(path, state.st_mtime_ns, state.st_size)
+    return _entries(path, state([path]))
 
 
 @lru_cache(maxsize=8)
-def _entries(path: Path, *_: int) -> frozenset[str]:
+def _entries(path: Path, _: State) -> frozenset[str]:
     bare = (line.partition("#")[0].strip().lower() for line in path.read_text("utf-8").splitlines())
     return frozenset(filter(None, bare))

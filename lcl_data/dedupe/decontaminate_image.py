@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
 from lcl_data.dedupe import ExactRule, Kind
-from lcl_data.evaluation_images import EvaluationImages, Pictures, index, state
+from lcl_data.evaluation_images import EvaluationImages, Pictures, index, pictures_state
 from lcl_data.frames import Frames
 from lcl_data.hamming import Numbers
 from lcl_data.likeness import likeness, stored_thumbnails
+from lcl_data.named_files import State
 from lcl_data.shingles import mixed
 from schemas.errors import RecipeError
 
@@ -34,7 +35,7 @@ class DecontaminateImage(ExactRule):
     )
     remove: Literal["image", "document"] = Field("image", description="what is dropped")
     _images: Path | None = PrivateAttr(None)
-    _state: str = PrivateAttr("")  # of the evaluation set: a worker that outlives a change hashes it anew
+    _state: State = PrivateAttr(())  # of the evaluation set: a worker that outlives a change hashes it anew
 
     @property
     def drops(self) -> Kind:
@@ -52,7 +53,7 @@ class DecontaminateImage(ExactRule):
                 "decontaminate_image compares pixels: name the image store (--images), or likeness: 0"
             )
         rule = self.model_copy()
-        rule._images, rule._state = images, state(self.against)
+        rule._images, rule._state = images, pictures_state(self.against)
         return rule
 
     def keys(self, frames: Frames) -> pl.DataFrame:

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from lcl_data.dedupe import ExactRule, Kind
-from lcl_data.evaluation import Evaluation, index
+from lcl_data.evaluation_texts import EvaluationTexts, index
 from lcl_data.frames import Frames
 from lcl_data.shingles import joined, mixed, ngrams, words
 
@@ -22,7 +22,9 @@ class DecontaminateText(ExactRule):
     """
 
     compares: ClassVar[Literal["documents"]] = "documents"
-    against: Evaluation = Field(description="evaluation set: a .txt, .jsonl or .parquet, or a folder of them")
+    against: EvaluationTexts = Field(
+        description="evaluation set: a .txt, .jsonl or .parquet, or a folder of them"
+    )
     fields: tuple[str, ...] = Field((), description="names of the fields to compare; all where none is named")
     ngram: int = Field(13, ge=1, le=64, description="words in a row that give a document away")
     remove: Literal["document", "text"] = Field("document", description="what is dropped")

@@ -12,7 +12,7 @@ from lcl_data import hamming
 from lcl_data.dedupe.decontaminate_image import DecontaminateImage
 from lcl_data.deduplicate import deduplicate
 from lcl_data.engine import Engine
-from lcl_data.evaluation_images import index, state
+from lcl_data.evaluation_images import index, pictures_state
 from lcl_data.phash import phash
 from schemas.documents import Image
 from schemas.errors import RecipeError
@@ -93,7 +93,7 @@ def test_pixels_decide_unless_the_hash_may(tmp_path, evaluation):
     """A picture with the hash of one of the set, and other pixels."""
     docs, store = corpus(tmp_path, seeds=[20, 21])
     held = [image for each in read_documents(docs) for image in each.images]
-    bits = int(index(evaluation, 6, state(evaluation)).index.hashes[0])
+    bits = int(index(evaluation, 6, pictures_state(evaluation)).index.hashes[0])
     forged = [document(0, Image("http://h/0", key=held[0].key, phash=bits ^ 0b11), held[1])]
     docs = write_documents(tmp_path / "forged", [forged])
     deduplicate(docs, tmp_path / "pixels", [DecontaminateImage(against=evaluation)], Engine(), images=store)
@@ -109,7 +109,7 @@ def test_wrong_settings_are_told_before_work_begins(tmp_path, evaluation):
         DecontaminateImage(against=tmp_path / "absent")
     (evaluation / "torn.jpg").write_bytes(encoded(photograph(5))[:2000])
     with pytest.raises(RecipeError, match=r"torn\.jpg: truncated"):
-        index(evaluation, 5, state(evaluation))
+        index(evaluation, 5, pictures_state(evaluation))
 
 
 def test_other_pictures_are_another_setting(tmp_path, evaluation):

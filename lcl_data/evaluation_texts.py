@@ -16,9 +16,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import AfterValidator, PlainSerializer, PlainValidator
+from pydantic import AfterValidator
 
 from lcl_data import files
+from lcl_data.named_files import PLACED, State, by_content, state
 from lcl_data.shingles import Hashes, Ngrams, ngrams, runs, words
 from schemas.errors import RecipeError
 
@@ -33,17 +34,12 @@ def _found(path: Path) -> Path:
     return path
 
 
-def _named(path: Path) -> str:
-    """What the manifest says of it: other content is another setting, another place is not."""
-    return f"{path.name} sha256:{files.digest([files.sha256(each) for each in _files(path)])}"
+def _files(path: Path) -> list[Path]:
+    found = files.below(path) if path.is_dir() else [path]
+    return [each for each in found if each.suffix in SUFFIXES and each.is_file()]
 
 
-Evaluation = Annotated[
-    Path,
-    PlainValidator(files.placed, json_schema_input_type=Path),
-    AfterValidator(_found),
-    PlainSerializer(_named, str, when_used="json"),
-]
+EvaluationTexts = Annotated[Path, PLACED, AfterValidator(_found), by_content(_files)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +82,11 @@ def index(path: Path, fields: tuple[str, ...], size: int) -> Index:
     Raises:
         RecipeError: a file cannot be read, or no text has so many words.
     """
-    states = [(int(file.stat().st_mtime * 1e6), file.stat().st_size) for file in _files(path)]
-    return _index(path, fields, size, tuple(states))
+    return _index(path, fields, size, state(_files(path)))
 
 
 @lru_cache(maxsize=2)
-def _index(path: Path, fields: tuple[str, ...], size: int, _: tuple[tuple[int, int], ...]) -> Index:
+def _index(path: Path, fields: tuple[str, ...], size: int, _: State) -> Index:
     names: list[str] = []
     parts = [_hashed(batch, names, size) for batch in _batches(path, fields)]
     if not sum(len(part[0]) for part in parts):
@@ -128,11 +123,6 @@ def _batches(path: Path, fields: tuple[str, ...]) -> Iterator[list[tuple[str, st
                 batch = []
     if batch:
         yield batch
-
-
-def _files(path: Path) -> list[Path]:
-    found = files.below(path) if path.is_dir() else [path]
-    return [each for each in found if each.suffix in SUFFIXES and each.is_file()]
 
 
 def _rows(file: Path) -> Iterator[Any]:
