@@ -20,7 +20,7 @@ from lcl_data.sources import Files, Row, Source
 from lcl_data.stage import Stage, Unit, code_of, settings_of
 from schemas import members
 from schemas.documents import ROW_GROUP_ROWS, Document, to_table
-from schemas.errors import SourceError
+from schemas.errors import ShardError, SourceError
 from schemas.manifest import Input, Manifest
 from schemas.recipe import Section, Settings
 
@@ -61,7 +61,9 @@ def ingest(src: Path, out: Path, settings: Ingest, engine: Engine) -> Manifest:
     """
     source = settings.member()
     stage, units = stage_of(src, out, settings)
-    return stage.finished() or stage.run(partial(_shard, source), units, engine, source.notes(units))
+    return stage.finished() or stage.run(
+        partial(_shard, source, src if src.is_dir() else src.parent), units, engine, source.notes(units)
+    )
 
 
 def stage_of(src: Path, out: Path, settings: Ingest) -> tuple[Stage, list[Unit]]:
@@ -98,12 +100,15 @@ def _paths(unit: Unit) -> tuple[Path, ...]:
     return (payload.path if isinstance(payload, Packed | Part) else payload,)
 
 
-def _shard(source: Source, unit: Unit, draft: Draft) -> None:
-    """Write one shard."""
+def _shard(source: Source, root: Path, unit: Unit, draft: Draft) -> None:
+    """Write one shard; what is said of a torn file does not say where on this machine `root` lies."""
     rejects = _Rejects(draft, unit.name)
-    with collected_rarely(), DocumentWriter(draft) as writer:
-        for documents, images in _groups(source, unit, draft, rejects):
-            writer.write(to_table(documents), images)
+    try:
+        with collected_rarely(), DocumentWriter(draft) as writer:
+            for documents, images in _groups(source, unit, draft, rejects):
+                writer.write(to_table(documents), images)
+    except ShardError as error:
+        raise ShardError(str(error).replace(f"{root}/", "")) from error
     rejects.close()
 
 

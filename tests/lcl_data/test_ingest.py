@@ -53,7 +53,7 @@ def row(number, images=2, texts=4, length=10):
 
 
 def write_shard(folder, number, lines):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     name = f"docs_shard_{number}_v2.jsonl"
     with zipfile.ZipFile(folder / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, "\n".join(lines))
@@ -125,6 +125,19 @@ def test_a_run_killed_in_the_middle_is_completed_to_the_same_bytes(tmp_path):
     ingest(src, killed, MMC4, Engine())
     assert content(killed) == content(whole)
     assert (killed / "00001.parquet").stat().st_mtime_ns == kept
+
+
+def test_what_is_said_of_a_torn_file_is_the_same_wherever_the_source_lies(tmp_path):
+    manifests = []
+    for place in ("here", "some/where/else"):
+        src, out = tmp_path / place / "dump", tmp_path / place / "out"
+        write_shard(src / "part", 0, [json.dumps(row(0))])
+        whole = (src / "part" / "docs_shard_0_v2.jsonl.zip").read_bytes()
+        (src / "part" / "docs_shard_1_v2.jsonl.zip").write_bytes(whole[: len(whole) // 2])
+        ingest(src, out, MMC4, Engine())
+        manifests.append((out / "manifest.json").read_bytes())
+    assert manifests[0] == manifests[1]
+    assert b"part/docs_shard_1_v2.jsonl.zip: torn" in manifests[0]
 
 
 def test_a_torn_file_fails_alone_and_is_made_once_repaired(tmp_path):
