@@ -20,7 +20,7 @@ from lcl_train.collate import Batch
 from lcl_train.draws import Drawn, Ints, Mixture, Source
 from lcl_train.holdout import held_out
 from lcl_train.layout import part_tokens
-from lcl_train.pack import Packer, Piece
+from lcl_train.pack import Packer, PackStats, Piece
 from lcl_train.render import Fitting, Plan, Renderer
 from schemas.errors import CheckpointError, RecipeError, ShardError
 
@@ -101,6 +101,16 @@ class Loader:
         n = self.fitting.rows
         plans = (Plan(rows[start : start + n], {}) for start in range(0, len(rows), n))
         return (batch for _, batch in self._renderer.batches(plans))
+
+    def rehearse(self, rows: int) -> tuple[PackStats, int]:
+        """What the next rows hold, and how many documents begin in them; the state stays as it is."""
+        given, here = self._state, self._snapshot()
+        self._packer.stats = PackStats()
+        starts = sum(piece.part == 0 for _ in range(rows) for piece in self._next_row())
+        stats = self._packer.stats
+        self.load_state_dict(here)
+        self._state = given
+        return stats, starts
 
     def state_dict(self) -> dict[str, Any]:
         """Where the batch given last left the loader, as JSON values."""

@@ -84,17 +84,17 @@ class Run:
         objective = find_objective(settings)
         self.model = LCLModel(self.sizes, objective.heads(self.sizes)).to(self.device)
         hasten(self.model, settings.speed)
-        task = Task(self.model, objective)
-        wrapped = parallel.wrap(task, settings.parallel, self.model.blocks, self.device)
-        self.optimizer = build_optimizer(task, settings.optimizer)
+        self.task = Task(self.model, objective)
+        wrapped = parallel.wrap(self.task, settings.parallel, self.model.blocks, self.device)
+        self.optimizer = build_optimizer(self.task, settings.optimizer)
         facts = {"settings": settings.model_dump(mode="json"), "model": self.sizes.model_dump(mode="json")}
         self.guard = Guard(
-            out, self.model, self.optimizer, {**facts, "is_half": self._is_half}, parallel.rank()
+            out, self.model, self.optimizer, {**facts, "is_half": self.is_half}, parallel.rank()
         )
-        self._learn = Step(task, wrapped, self.optimizer, settings.optimizer, self._is_half, self._watch)
+        self._learn = Step(self.task, wrapped, self.optimizer, settings.optimizer, self.is_half, self._watch)
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
-        peak = peak_flops(self.device) if self._is_half else None  # the table is of half precision
-        self.meter = Meter(costs_of(self.model), peak, settings.speed.checkpoint_blocks)
+        peak = peak_flops(self.device) if self.is_half else None  # the table is of half precision
+        self.meter = Meter(costs_of(self.model), peak, settings.speed.checkpoint_blocks, parallel.world())
         fitting = Fitting(
             rows=settings.rows,
             pack=settings.pack,
@@ -110,7 +110,9 @@ class Run:
         )
         self.loader = Loader(shards, fitting, settings.workers)
         nbytes = token_bytes(shards.folders[0], shards.special_tokens.vocab_size)
-        self._look = Validation(self.loader, task, nbytes, self._is_half) if len(self.loader.held) else None
+        self._look = (
+            Validation(self.loader, self.task, nbytes, self.is_half) if len(self.loader.held) else None
+        )
         self.step, self.steps = 0, settings.steps or self.loader.steps(settings.epochs)
         self.losses: dict[str, float] = {}
 
@@ -198,7 +200,7 @@ class Run:
 
     def describe(self) -> str:
         """The run in a line."""
-        dtype = "bfloat16" if self._is_half else "float32"
+        dtype = "bfloat16" if self.is_half else "float32"
         pack, sizes = self.settings.pack, self.sizes.vision
         return (
             f"{self.settings.preset}: {self.parameters / 1e6:.1f} M parameters "
@@ -216,7 +218,8 @@ class Run:
         return _size(self.model)
 
     @property
-    def _is_half(self) -> bool:
+    def is_half(self) -> bool:
+        """Whether activations are bfloat16."""
         dtype = self.settings.dtype
         return dtype == "bfloat16" or (dtype == "auto" and self.device.type == "cuda")
 

@@ -52,6 +52,9 @@ RayAddress = Annotated[
     str, typer.Option(help="host:port of the cluster; empty: RAY_ADDRESS, or one on this machine.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Do nothing: say which stages would run, and why.")]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Do not train: show what it would take, from a few measured steps.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout at the end.")]
 Set = Annotated[
     list[str],

@@ -15,21 +15,26 @@ def train(
     objective: options.Objective = "lcl",
     resume: Annotated[str, typer.Option(help="auto, never, or a checkpoint folder.")] = "auto",
     settings: options.Set = [],  # noqa: B006
+    plan: options.Plan = False,
     as_json: options.Json = False,
 ) -> None:
     """Pre-train a vision encoder on shards. Killed, the same command resumes at the last checkpoint.
 
+    --plan leaves OUT alone: it shows what the run would take in parameters, memory and time on this device.
     SIGTERM saves and ends in good order (exit code 0; is_finished in the JSON tells).
 
     Example: lcl train work/shards work/run --preset nano --set steps=500 --set optimizer.lr=1e-3
     Three documents of A to one of B: lcl train A B work/run --set weights=[3,1]
     On 8 devices: torchrun --no-python --nproc-per-node 8 lcl train work/shards work/run --preset base
     """
-    from pipelines.training import train as run
+    from pipelines import training
 
     console, _ = options.start(as_json)
     section = {"preset": preset, "objective": objective}
-    console.result(run(shards, out, section, settings, resume, console))
+    if plan:
+        console.result(training.plan(shards, section, settings, console))
+        return
+    console.result(training.train(shards, out, section, settings, resume, console))
 
 
 def eval_(

@@ -69,6 +69,26 @@ def train(
     return _shown(summary, console)
 
 
+def plan(shards: Sequence[Path], section: Json, settings: Sequence[str], console: Console) -> Json:
+    """Tell what a run would take, and write nothing; a few steps are measured on this device.
+
+    Args:
+        shards: folders of training shards.
+        section: settings of the trainer, as a recipe has them.
+        settings: `a.b=c` laid over them.
+        console: what tells of it.
+    """
+    files.must_be_copied(*shards)
+    _need_torch()
+    from lcl_data.shards import Shards
+    from lcl_train.plan import plan as planned
+    from pipelines.planning import show
+
+    found = planned(Shards(shards), _settled(section, settings))
+    show(found, console)
+    return found
+
+
 def stage_of(shards: Sequence[Path], out: Path, section: Json, settings: Sequence[str] = ()) -> Stage:
     """The stage as `train` is about to fill it."""
     step = _settled(section, settings).model_dump(mode="json")

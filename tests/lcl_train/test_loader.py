@@ -231,3 +231,15 @@ def test_a_walk_shows_every_picture_once_and_leaves_the_state_alone(shards, rows
     assert seen == Counter(key_number(key) for document in DOCUMENTS for key in document["image_keys"])
     assert loader.state_dict() == before
     assert_equal(list(loader.once()), list(Loader(shards, replace(FITTING, rows=rows), 1).once()))
+
+
+def test_a_rehearsal_tells_what_comes_and_leaves_the_state_as_it_is(shards):
+    loader = Loader(shards, FITTING, 1)
+    state = json.dumps(loader.state_dict())
+    stats, starts = loader.rehearse(10)
+    assert json.dumps(loader.state_dict()) == state
+    coming = take(loader, 5)
+    assert_equal(coming, take(Loader(shards, FITTING, 1), 5))
+    assert stats.rows == 10 and stats.tokens == sum(batch.n_tokens for batch in coming)
+    assert stats.images == sum(batch.n_images for batch in coming)
+    assert 0 < starts <= stats.pieces == sum(batch.n_parts for batch in coming)

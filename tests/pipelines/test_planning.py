@@ -1,0 +1,24 @@
+import json
+
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from tests.lcl_train import tiny
+
+
+def test_the_command_prints_one_object_and_writes_nothing(tmp_path):
+    folder = tiny.write_shards(tmp_path / "shards", [tiny.document(number) for number in range(64)])
+    settings = [
+        f"--set=model.{part}.{name}={value}"
+        for part, sizes in tiny.SETTINGS["model"].items()
+        for name, value in sizes.items()
+    ]
+    packing = ["--set=rows=2", "--set=pack.row_tokens=64", "--set=device=cpu"]
+    told = CliRunner().invoke(
+        app, ["train", str(folder), str(tmp_path / "run"), "--plan", "--json", *settings, *packing]
+    )
+    assert told.exit_code == 0, told.output
+    found = json.loads(told.stdout)
+    assert found["run"] == {"preset": "nano", "device": "cpu", "dtype": "float32"}
+    assert not (tmp_path / "run").exists()
+    assert "parameters" in told.stderr and "n/a" in told.stderr
