@@ -25,7 +25,6 @@ class Work:
         labels: tokens to tell.
         pairs: contexts of the contrast.
         compared: pairs times all that each is compared with.
-        judged: captions to judge.
     """
 
     images: int = 0
@@ -34,7 +33,6 @@ class Work:
     labels: int = 0
     pairs: int = 0
     compared: int = 0
-    judged: int = 0
 
     def __add__(self, other: "Work") -> "Work":
         return Work(*(getattr(self, name) + getattr(other, name) for name in Work.__slots__))
@@ -56,7 +54,6 @@ def useful(batch: Batch, ranks: int = 1) -> Work:
         labels=int((batch.labels != IGNORED).sum()),
         pairs=pairs,
         compared=pairs * pairs * ranks,
-        judged=int((batch.matches != IGNORED).sum()),
     )
 
 
@@ -70,7 +67,6 @@ def filled(batch: Batch, ranks: int = 1) -> Work:
         labels=len(batch.labels),
         pairs=pairs,
         compared=pairs * pairs * ranks,
-        judged=len(batch.matches),
     )
 
 
@@ -89,6 +85,7 @@ class Costs:
         pool: pooling and projection, for an image.
         language: dense layers of the language model, for a position.
         language_attention: its attention, for a pair of positions.
+        heads: of the objective, for a position (BLIP-2 judges only the ends of texts: one number each).
         head: logits of a token.
         context: projection of a context.
         comparison: the logits of a pair and another, both ways.
@@ -100,6 +97,7 @@ class Costs:
     pool: int
     language: int
     language_attention: int
+    heads: int
     head: int
     context: int
     comparison: int
@@ -110,7 +108,7 @@ class Costs:
             "vision": work.images * (self.stem + self.vision + self.vision_attention),
             "pool": work.images * self.pool,
             "language": work.tokens * self.language + work.seen * self.language_attention,
-            "head": work.labels * self.head,
+            "heads": work.tokens * self.heads + work.labels * self.head,
             "contrast": work.pairs * self.context + work.compared * self.comparison,
         }
 
@@ -177,6 +175,7 @@ def costs_of(model: LCLModel) -> Costs:
         pool=projected + _dense(model.pool.out) * (1 + model.slots) + 4 * width * patches,
         language=_dense(model.language.blocks),
         language_attention=4 * width * len(model.language.blocks),
+        heads=_dense(model.heads),
         head=_dense(model.head),
         context=_dense(model.context_proj),
         comparison=4 * width,
