@@ -86,7 +86,7 @@ class Generative(Settings):
     """Settings of objectives that tell tokens."""
 
     generation_weight: float = Field(1.0, ge=0, description="weight of the cross-entropy of tokens")
-    chunk: int = Field(1024, gt=0, description="targets whose logits are in memory at once")
+    chunk: int = Field(512, gt=0, description="targets whose logits are in memory at once")
 
 
 class Paired(Settings):
