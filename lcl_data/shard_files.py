@@ -135,7 +135,10 @@ class _ArrowFile:
         return Sequence(
             id=batch["id"][row].as_py(),
             tokens=batch["tokens"][row].values.to_numpy(zero_copy_only=True),
-            images=[memoryview(image.as_buffer()).toreadonly() for image in batch["images"][row].values],
+            # Arrow's own bytes are signed: decoders refuse them, and they equal no bytes above 127
+            images=[
+                memoryview(image.as_buffer()).cast("B").toreadonly() for image in batch["images"][row].values
+            ],
             image_keys=batch["image_keys"][row].as_py(),
             anchors=[None if span is None else (span["start"], span["end"]) for span in anchors],
             source=batch["source"][row].as_py(),

@@ -213,9 +213,10 @@ def _labels(segment: Segment, tokens: Longs, widths: NDArray[np.intp], specials:
         return np.where(told == NO_TARGET, IGNORED, told)
     if not segment.generates:
         return np.full(len(tokens), IGNORED)
-    following = np.append(tokens[1:], specials.pad)
-    unpredicted = [specials.image, specials.eoi, specials.sot, specials.pad]
-    return np.where(np.isin(following, unpredicted), IGNORED, following)
+    labels = np.append(tokens[1:], IGNORED)
+    for unpredicted in (specials.image, specials.eoi, specials.sot, specials.pad):
+        labels[labels == unpredicted] = IGNORED
+    return labels
 
 
 def _contexts(segment: Segment, placed: Placed, specials: SpecialTokens) -> list[int | None]:

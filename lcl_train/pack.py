@@ -111,6 +111,9 @@ def split(
             f"row_tokens {settings.row_tokens}: an image takes {slots + 4}; raise it to that or more"
         )
     is_image = tokens == specials.image
+    images = int(np.count_nonzero(is_image))
+    if len(tokens) + images * (slots + 1) <= settings.row_tokens and images <= settings.row_images:
+        return [Cut(tokens, slice(0, images))]
     cuts = list(_cuts(is_image, slots, settings))
     seen = np.concatenate([[0], np.cumsum(is_image)])
     sot = np.array([specials.sot], np.int32)

@@ -4,7 +4,7 @@ Before its text an image helps to predict it (generation); after it, the text pr
 """
 
 from collections.abc import Sequence
-from hashlib import blake2b
+from hashlib import shake_128
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,8 @@ _BEFORE, _STAYS, _AFTER = 0, 1, 2
 
 def toss(seed: int, epoch: int, document: str, images: int) -> NDArray[np.bool_]:
     """A fair coin per image of a document, True for before; it depends on (seed, epoch, document) only."""
-    digest = blake2b(f"{seed}/{epoch}/{document}".encode(), digest_size=8).digest()
-    return np.random.default_rng(int.from_bytes(digest, "little")).random(images) < 0.5
+    bits = shake_128(f"{seed}/{epoch}/{document}".encode()).digest((images + 7) // 8)
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=images).astype(np.bool_)
 
 
 def place(
@@ -37,8 +37,10 @@ def place(
     Returns:
         The tokens in their new order, and for each image token in it that image's number in the old order.
     """
-    key = np.arange(len(tokens)) * 3 + _STAYS
     places = np.flatnonzero(tokens == image)
+    if not any(anchors):
+        return tokens, np.arange(len(places))
+    key = np.arange(len(tokens)) * 3 + _STAYS
     for at, anchor, before in zip(places, anchors, coin, strict=True):
         if anchor is not None and anchor[0] < anchor[1]:
             key[at] = anchor[0] * 3 + _BEFORE if before else (anchor[1] - 1) * 3 + _AFTER

@@ -26,6 +26,7 @@ Box = tuple[int, int, int, int]
 
 CROP_AREA = (0.9, 1.0)  # of the picture
 CROP_ASPECT = (3 / 4, 4 / 3)
+_LOG_ASPECT = math.log(3 / 4), math.log(4 / 3)
 _ATTEMPTS = 10
 _JPEG = b"\xff\xd8\xff"
 
@@ -71,10 +72,10 @@ def _random_box(width: int, height: int, rng: random.Random) -> Box:
 
     Where ten draws do not fit it is the middle of the picture, as much of it as the range of aspects allows.
     """
-    low, high = map(math.log, CROP_ASPECT)
+    whole, (least, most), (low, high) = width * height, CROP_AREA, _LOG_ASPECT
     for _ in range(_ATTEMPTS):
-        area = width * height * rng.uniform(*CROP_AREA)
-        aspect = math.exp(rng.uniform(low, high))
+        area = whole * (least + (most - least) * rng.random())
+        aspect = math.exp(low + (high - low) * rng.random())
         crop_width, crop_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < crop_width <= width and 0 < crop_height <= height:
             left, top = rng.randint(0, width - crop_width), rng.randint(0, height - crop_height)

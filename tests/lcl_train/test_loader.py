@@ -5,6 +5,7 @@ from itertools import islice
 
 import pytest
 import torch
+from PIL import Image
 
 from lcl_data.shards import Shards
 from lcl_train.attend import Segments
@@ -144,6 +145,11 @@ def test_every_picture_is_drawn_once_an_epoch(shards):
     assert epochs > 5
     for key, count in expected.items():  # the look-ahead is all that may be missing or early
         assert abs(seen[key] - epochs * count) <= 2 * count
+
+
+def test_pictures_of_shards_go_through_the_fast_decoder(shards, monkeypatch):
+    monkeypatch.setattr(Image, "open", None)  # Pillow's, which is the fallback
+    assert take(Loader(shards, FITTING, 0), 1)[0].n_images
 
 
 def test_documents_with_too_few_pictures_are_not_drawn(shards):
