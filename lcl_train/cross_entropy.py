@@ -23,6 +23,8 @@ def summed_loss(hidden: Tensor, head: Tensor, labels: Tensor, chunk: int) -> Ten
         labels: int64 [L]; `IGNORED` counts nothing.
         chunk: targets whose logits are in memory at once.
     """
+    if not torch.is_grad_enabled():  # apply looks at what could learn, not at whether it is to
+        hidden, head = hidden.detach(), head.detach()
     loss: Tensor = _SummedLoss.apply(hidden, head, labels, chunk)
     return loss
 

@@ -137,18 +137,21 @@ class Meter:
         costs: of the model.
         peak: operations a second of the device at best; None: unknown.
         blocks_again: whether the blocks' activations are made again in the backward pass.
+        all_again: whether a step takes two forward passes, as micro-batches do.
         ranks: processes that train together.
     """
 
     costs: Costs
     peak: float | None = None
     blocks_again: bool = False
+    all_again: bool = False
     ranks: int = 1
 
     def count(self, batch: Batch) -> tuple[int, int]:
         """Operations of a step on a batch of this rank: the useful ones, and all that are run."""
         work = filled(batch, self.ranks)
         again = self.costs.repeated(work, self.blocks_again)
+        again += self.all_again * sum(self.costs.forward(work).values())
         return self.costs.training(useful(batch, self.ranks)), self.costs.training(work) + again
 
     def rates(self, needed: int, run: int, seconds: float) -> dict[str, float | None]:

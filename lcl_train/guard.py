@@ -8,7 +8,9 @@ looked at two steps later, when they have long arrived, and until then the updat
 import json
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from lcl_train.collate import Batch
 from schemas.errors import LclError
 
 _BEHIND = 2  # steps; the host is hardly ever further ahead of the device
-_TENSORS, FACTS, WEIGHTS = "batch.safetensors", "facts.json", "model.safetensors"
+_TENSORS, FACTS, WEIGHTS = "batch-{}.safetensors", "facts.json", "model.safetensors"
 _NAMED = 3  # documents in the message; the others are in the facts
 
 
@@ -31,7 +33,7 @@ class _Seen:
     """A step whose values are on their way to the host."""
 
     step: int
-    batch: Batch
+    batches: Sequence[Batch]
     names: list[str]
     values: Tensor
     arrived: torch.cuda.Event | None
@@ -64,12 +66,12 @@ class Guard:
         if self._device.type == "cuda":
             optimizer.found_inf = self._is_bad  # type: ignore[attr-defined]
 
-    def watch(self, step: int, batch: Batch, values: dict[str, Tensor]) -> None:
+    def watch(self, step: int, batches: Sequence[Batch], values: dict[str, Tensor]) -> None:
         """Take note of a step before its update, and look at the one before the last.
 
         Args:
             step: 1-based.
-            batch: what it learns from, on the host.
+            batches: what it learns from, on the host.
             values: scalars by name, on the device.
 
         Raises:
@@ -84,7 +86,7 @@ class Guard:
             )
             arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record()
-        self._waiting.append(_Seen(step, batch, list(values), stacked, arrived))
+        self._waiting.append(_Seen(step, batches, list(values), stacked, arrived))
         self.settle(0 if arrived is None else _BEHIND)
 
     def settle(self, behind: int = 0) -> None:
@@ -105,10 +107,13 @@ class Guard:
     def _keep(self, seen: _Seen, values: dict[str, float]) -> Path:
         folder = self.out / f"nan-step-{seen.step:08d}" / f"rank-{self._rank}"
         folder.mkdir(parents=True, exist_ok=True)
-        tensors, rest = _taken_apart(seen.batch)
-        save_file(tensors, folder / _TENSORS)
+        told_of = []
+        for number, batch in enumerate(seen.batches):
+            tensors, rest = _taken_apart(batch)
+            save_file(tensors, folder / _TENSORS.format(number))
+            told_of.append(rest)
         told = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
-        facts = {"step": seen.step, "values": told, "batch": rest, **self._facts}
+        facts = {"step": seen.step, "values": told, "batches": told_of, **self._facts}
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         weights = {name: _whole(weight) for name, weight in self._model.state_dict().items()}
         if self._rank == 0 and all(weight.isfinite().all() for weight in weights.values()):
@@ -122,7 +127,8 @@ def _whole(weight: Tensor) -> Tensor:
 
 
 def _message(seen: _Seen, wrong: list[str], folder: Path, out: Path) -> str:
-    documents = list(dict.fromkeys(filter(None, seen.batch.documents)))
+    all_documents = chain.from_iterable(batch.documents for batch in seen.batches)
+    documents = list(dict.fromkeys(filter(None, all_documents)))
     others = f" and {len(documents) - _NAMED} more" if len(documents) > _NAMED else ""
     return (
         f"step {seen.step}: {', '.join(wrong)} is no number; its batch is kept in {folder} (documents "
@@ -139,9 +145,14 @@ def _taken_apart(batch: Batch) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, {**rest, "lengths": batch.segments.lengths, "causal": batch.segments.causal}
 
 
-def kept_batch(folder: Path) -> Batch:
-    """The batch of a step that went wrong, as it was."""
-    rest: dict[str, Any] = json.loads((folder / FACTS).read_bytes())["batch"]
+def kept_batches(folder: Path) -> list[Batch]:
+    """The batches of a step that went wrong, as they were."""
+    facts = json.loads((folder / FACTS).read_bytes())["batches"]
+    tensors = (load_file(folder / _TENSORS.format(number)) for number in range(len(facts)))
+    return [_put_together(*each) for each in zip(tensors, facts, strict=True)]
+
+
+def _put_together(tensors: dict[str, Tensor], rest: dict[str, Any]) -> Batch:
     rest["segments"] = Segments.of(rest.pop("lengths"), causal=rest.pop("causal"))
     ids = {name: tuple(rest[name]) for name in ("documents", "sources")}
-    return Batch(**{**rest, **ids, **load_file(folder / _TENSORS)})
+    return Batch(**{**rest, **ids, **tensors})

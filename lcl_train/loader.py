@@ -50,8 +50,11 @@ class Loader:
             ShardError: there are no documents.
             RecipeError: more ranks than rows, or weights that are not one for each folder.
         """
-        if fitting.world > fitting.rows:
-            raise RecipeError(f"rows {fitting.rows}: {fitting.world} ranks need one each; raise it")
+        if fitting.world * fitting.accumulate > fitting.rows:
+            raise RecipeError(
+                f"rows {fitting.rows}: {fitting.world} ranks need one each for every of their "
+                f"{fitting.accumulate} micro-batches; raise it, or lower accumulate"
+            )
         self.shards, self.fitting, self.workers = shards, fitting, workers
         self.specials = shards.special_tokens
         self._renderer = Renderer(shards, fitting, workers)
@@ -180,10 +183,11 @@ class Loader:
         return sums[0] / len(draws), sums[1] / len(draws)
 
     def _plans(self) -> Iterator[Plan]:
-        """The rows of one step after the other."""
+        """The rows of one step after the other, dealt out to its batches."""
         while True:
             rows = [self._next_row() for _ in range(self.fitting.rows)]
-            yield Plan(rows, self._snapshot())
+            state, batches = self._snapshot(), self.fitting.accumulate
+            yield from (Plan(rows[first::batches], state) for first in range(batches))
 
     def _next_row(self) -> list[Piece]:
         while not self._packer.is_full:

@@ -88,11 +88,11 @@ def _walk(run: Run, report: Report, stop: threading.Event) -> None:
     with closing(iter(run.loader)) as batches:
         while run.step < run.steps and not is_stopped:
             asked_at = time.perf_counter()
-            batch = next(batches)
-            report.count(batch, time.perf_counter() - asked_at)
+            step = [next(batches) for _ in range(settings.accumulate)]
+            report.count(step, time.perf_counter() - asked_at)
             is_due = parallel.is_main() and time.monotonic() - saved_at > 60 * settings.save_every_minutes
             is_stopped, is_due = map(bool, parallel.total([stop.is_set(), is_due]))  # all ranks do the same
-            values = run.advance(batch)
+            values = run.advance(*step)
             is_asked = run.step % settings.validate_every_steps == 0 or run.step == run.steps
             is_best = False
             if is_asked or run.step % settings.log_every == 0:

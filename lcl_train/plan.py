@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from functools import reduce
 from itertools import islice
+from math import ceil
 from operator import add
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,22 +88,24 @@ def plan(shards: Shards, settings: Train) -> dict[str, Section]:
         "rows": _rows(stats, settings.rows),
         "length": _length(run, stats.rows / documents),
         "flops": _flops(run, measured, times),
-        "memory": _memory(run, measured, times),
+        "memory": _memory(run, measured, times / settings.accumulate),
         "time": _time(run, measured, times),
     }
 
 
 def _rows_to_measure(run: Run, stats: PackStats) -> int:
-    """All of a batch on CUDA; on a CPU as many as it gets through in a few seconds."""
+    """All of a micro-batch on CUDA; on a CPU as many as it gets through in a few seconds."""
+    most = ceil(run.settings.rows / run.settings.accumulate)
     if run.device.type == "cuda":
-        return run.settings.rows
+        return most
     work = Work(images=stats.images, tokens=stats.tokens, labels=stats.tokens)
     seconds = run.meter.costs.training(work) / stats.rows / _CPU_FLOPS
-    return max(1, min(run.settings.rows, int(_STEP_S / seconds)))
+    return max(1, min(most, int(_STEP_S / seconds)))
 
 
 def _measure(run: Run, rows: int) -> _Measured:
-    loader = Loader(run.loader.shards, replace(run.loader.fitting, rows=rows), run.settings.workers)
+    fitting = replace(run.loader.fitting, rows=rows, accumulate=1)
+    loader = Loader(run.loader.shards, fitting, run.settings.workers)
     with closing(iter(loader)) as made:
         since = time.perf_counter()
         batches = list(islice(made, _WARM + _MEASURED))
@@ -188,7 +191,7 @@ def _flops(run: Run, measured: _Measured, times: float) -> Section:
 
 
 def _memory(run: Run, measured: _Measured, times: float) -> Section:
-    """The estimate for a whole batch; and for what was measured, how it compares with what was in use."""
+    """The estimate for a micro-batch; and for what was measured, how it compares with what was in use."""
     estimate = measured.estimate.of_rows(times)
     of_measured = measured.process + measured.estimate.total
     kept = estimate.weights + estimate.optimizer + estimate.averages
@@ -209,12 +212,14 @@ def _memory(run: Run, measured: _Measured, times: float) -> Section:
 def _time(run: Run, measured: _Measured, times: float) -> Section:
     """Loader and step share the cores of a CPU; beside a GPU the slower one decides."""
     join = sum if run.device.type == "cpu" else max
-    step_s = join([measured.load_s, measured.step_s]) * times
+    passes = 4 / 3 if run.settings.accumulate > 1 else 1.0  # forward twice, backward as dear as two of it
+    compute_s = measured.step_s * times * passes
+    step_s = join([measured.load_s * times, compute_s])
     work, batches = measured.work, measured.batches
     flops = run.meter.costs.training(work) / batches * times
     return {
         "measured_rows": measured.rows,
-        "compute_s": measured.step_s * times,
+        "compute_s": compute_s,
         "load_s": measured.load_s * times,
         "step_s": step_s,
         "images_per_s": work.images / batches * times / step_s,

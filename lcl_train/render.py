@@ -37,8 +37,9 @@ class Fitting:
         holdout: share of the others that is held out (`lcl_train.holdout`).
         layout: what the objective wants to see of a document.
         weights: of the folders of shards in the documents drawn; None: all folders are one corpus.
+        accumulate: batches that share the rows of a step.
         rank: number of this process.
-        world: how many processes there are; rank r renders the rows r, r + world, ...
+        world: how many processes there are; rank r renders the rows r, r + world, ... of a batch.
     """
 
     rows: int
@@ -50,12 +51,13 @@ class Fitting:
     holdout: float = 0.0
     layout: Layout = INTERLEAVED
     weights: tuple[float, ...] | None = None
+    accumulate: int = 1
     rank: int = 0
     world: int = 1
 
 
 class Plan(NamedTuple):
-    """The rows of a step, and where they leave the loader."""
+    """The rows of a batch, and where its step leaves the loader."""
 
     rows: list[list[Piece]]
     state: dict[str, Any]

@@ -5,12 +5,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lcl_train import checkpoint
-from lcl_train.guard import FACTS, WEIGHTS, kept_batch
+from lcl_train import accumulate, checkpoint
+from lcl_train.guard import FACTS, WEIGHTS, kept_batches
 from lcl_train.model import LCLModel
 from lcl_train.presets import ModelSettings
 from lcl_train.run import find_objective
@@ -19,7 +18,7 @@ from lcl_train.task import Task
 
 
 def replay(folder: Path) -> dict[str, Any]:
-    """Forward and backward of a kept batch, on this machine's CPU and in the precision of the run.
+    """Forward and backward of kept batches, on this machine's CPU and in the precision of the run.
 
     Args:
         folder: `nan-step-NNNNNNNN/rank-N` of a run.
@@ -43,9 +42,7 @@ def replay(folder: Path) -> dict[str, Any]:
     broken: list[str] = []
     for name, module in task.model.named_modules():
         module.register_forward_hook(lambda _, __, made, name=name: broken.extend([name] * _is_broken(made)))
-    with torch.autocast("cpu", torch.bfloat16, enabled=facts["is_half"]):
-        loss = task(kept_batch(folder))
-    torch.autograd.backward(loss.total)
+    loss = accumulate.backward(task, task, kept_batches(folder), facts["is_half"])
     norm = nn.utils.clip_grad_norm_(task.parameters(), math.inf)
     values = {f"loss/{name}": value.item() for name, value in loss.parts.items()}
     values["grad_norm"] = norm.item()

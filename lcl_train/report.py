@@ -60,12 +60,10 @@ class _Sums:
     useful: int = 0
     run: int = 0
 
-    def add(self, batch: Batch, waited_s: float, flops: tuple[int, int]) -> None:
-        self.steps += 1
+    def add(self, batch: Batch, flops: tuple[int, int]) -> None:
         self.images += batch.n_images
         self.tokens += batch.n_tokens
         self.positions += len(batch.tokens)
-        self.waited_s += waited_s
         self.useful += flops[0]
         self.run += flops[1]
 
@@ -152,11 +150,14 @@ class Report:
             for tracker in self._trackers:
                 closing.callback(tracker.close)
 
-    def count(self, batch: Batch, waited_s: float) -> None:
-        """Take note of a batch, and of how long the step stood still for it."""
-        flops = self._meter.count(batch)
+    def count(self, batches: Sequence[Batch], waited_s: float) -> None:
+        """Take note of the batches of a step, and of how long it stood still for them."""
+        counted = [(batch, self._meter.count(batch)) for batch in batches]
         for sums in (self._window, self._whole):
-            sums.add(batch, waited_s, flops)
+            sums.steps += 1
+            sums.waited_s += waited_s
+            for batch, flops in counted:
+                sums.add(batch, flops)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """All that changes from step to step, and how: model, optimiser, loader; set up, resumed, saved."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -94,7 +95,8 @@ class Run:
         self._learn = Step(self.task, wrapped, self.optimizer, settings.optimizer, self.is_half, self._watch)
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
         peak = peak_flops(self.device) if self.is_half else None  # the table is of half precision
-        self.meter = Meter(costs_of(self.model), peak, settings.speed.checkpoint_blocks, parallel.world())
+        again, twice = settings.speed.checkpoint_blocks, settings.accumulate > 1
+        self.meter = Meter(costs_of(self.model), peak, again, twice, parallel.world())
         fitting = Fitting(
             rows=settings.rows,
             pack=settings.pack,
@@ -105,6 +107,7 @@ class Run:
             holdout=settings.holdout,
             layout=objective.layout,
             weights=settings.weights,
+            accumulate=settings.accumulate,
             rank=parallel.rank(),
             world=parallel.world(),
         )
@@ -141,17 +144,17 @@ class Run:
             self.out.mkdir(parents=True, exist_ok=True)
             checkpoint.write_text(self.out / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
 
-    def advance(self, batch: Batch) -> dict[str, Tensor]:
+    def advance(self, *batches: Batch) -> dict[str, Tensor]:
         """One optimiser step; what can be told of it stays on the device, so that nobody waits for it."""
         rate = learning_rate(self.step, self.steps, self.settings.optimizer)
-        values = self._learn(batch, rate)
+        values = self._learn(batches, rate)
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
         return values
 
-    def _watch(self, batch: Batch, values: dict[str, Tensor]) -> None:
-        self.guard.watch(self.step + 1, batch, values)
+    def _watch(self, batches: Sequence[Batch], values: dict[str, Tensor]) -> None:
+        self.guard.watch(self.step + 1, batches, values)
 
     def measure(self, values: dict[str, Tensor]) -> dict[str, float]:
         """The values of a step on the host.

@@ -43,6 +43,12 @@ class Train(Settings):
     steps: int | None = Field(None, gt=0, description="optimiser steps; None: as many as `epochs` takes")
     epochs: float = Field(1.0, gt=0, description="passes over the shards, where `steps` is None")
     rows: int = Field(8, gt=0, description="packed rows of a batch; the contrast is among all its images")
+    accumulate: int = Field(
+        1,
+        gt=0,
+        description="micro-batches of a step, where its rows exceed the memory; the contrast stays among all "
+        "its images, at the price of a second forward pass",
+    )
     min_images: int = Field(1, ge=0, description="documents with fewer pictures are left out; 1 as the paper")
     pack: PackSettings = Field(PackSettings(), description="budgets of a row")
     optimizer: OptimizerSettings = Field(OptimizerSettings(), description="AdamW or Muon, and the schedule")

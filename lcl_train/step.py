@@ -1,16 +1,16 @@
 """One optimiser step: a batch in, better weights out, and what can be told of it still on its device."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from lcl_train import parallel
+from lcl_train import accumulate, parallel
 from lcl_train.collate import Batch
 from lcl_train.diagnostics import feature_std
 from lcl_train.optim import OptimizerSettings, set_learning_rate
-from lcl_train.task import Loss, Task
+from lcl_train.task import Task
 
 
 class Step:
@@ -22,7 +22,7 @@ class Step:
         optimizer: of its parameters.
         device: where both are.
         is_half: whether activations are bfloat16.
-        watch: is shown every batch with what came of it, before the update; it may raise.
+        watch: is shown the batches of every step with what came of it, before the update; it may raise.
     """
 
     def __init__(
@@ -32,18 +32,18 @@ class Step:
         optimizer: torch.optim.Optimizer,
         settings: OptimizerSettings,
         is_half: bool,
-        watch: Callable[[Batch, dict[str, Tensor]], None] | None = None,
+        watch: Callable[[Sequence[Batch], dict[str, Tensor]], None] | None = None,
     ) -> None:
         self.task, self.wrapped, self.optimizer = task, wrapped, optimizer
         self.settings, self.is_half = settings, is_half
         self.watch = watch
         self.device = next(task.parameters()).device
 
-    def __call__(self, batch: Batch, rate: float) -> dict[str, Tensor]:
-        """Learn from a batch.
+    def __call__(self, batches: Sequence[Batch], rate: float) -> dict[str, Tensor]:
+        """Learn from the micro-batches of a step.
 
         Args:
-            batch: of any device.
+            batches: of any device.
             rate: learning rate of the step.
 
         Returns:
@@ -51,24 +51,19 @@ class Step:
         """
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad()
-        loss = self._backward(batch.to(self.device))
+        there = [batch.to(self.device) for batch in batches]
+        loss = accumulate.backward(self.task, self.wrapped, there, self.is_half)
         norm = _clip(self.task.parameters(), self.settings.clip)
         parts = parallel.all_sum(torch.stack(list(loss.parts.values())))
         values = {f"loss/{name}": value for name, value in zip(loss.parts, parts, strict=True)}
         values["grad_norm"] = norm
-        if self.task.objective.weights.get("contrastive"):
-            values["latent_std"] = feature_std(loss.latents[: max(1, batch.n_images)])
         if self.watch is not None:
-            self.watch(batch, values)
+            self.watch(batches, values)
+        if self.task.objective.weights.get("contrastive"):
+            values["latent_std"] = feature_std(loss.latents)
         self.optimizer.step()
         self.task.model.clamp_logit_scale()
         return {**values, "lr": torch.tensor(rate, dtype=torch.float64)}
-
-    def _backward(self, batch: Batch) -> Loss:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
-            loss: Loss = self.wrapped(batch)
-        torch.autograd.backward(loss.total)
-        return loss
 
 
 def _clip(parameters: Iterable[Tensor], largest: float | None) -> Tensor:

@@ -31,7 +31,7 @@ class Loss(NamedTuple):
         total: fp32 scalar with a graph, times the number of ranks.
         parts: detached fp32 scalars; the sum over ranks is the value of the step: unweighted terms and rates.
         counts: terms of each mean over all ranks.
-        latents: detached pooled vectors of this rank's images.
+        latents: detached pooled vectors of this rank's images; a blank one where there are none.
     """
 
     total: Tensor
@@ -76,14 +76,20 @@ class Task(nn.Module):
         outputs = self.model(batch)
         if look is not None:
             return look(self, outputs, batch)
-        return self.join(self.objective.terms(self.model, outputs, batch), outputs.latents.detach())
+        latents = outputs.latents.detach()[: max(1, batch.n_images)]
+        return self.join(self.objective.terms(self.model, outputs, batch), latents)
 
-    def join(self, terms: Terms, latents: Tensor) -> Loss:
-        """Weigh the terms, each over its count in the whole step."""
+    @property
+    def temper(self) -> tuple[Tensor, Tensor]:
+        """The log of the contrast's scale, and its bias; 0 where it has none to learn."""
+        scale, bias = self.model.logit_scale, bias_of(self.model.heads)
+        return scale, torch.zeros_like(scale, requires_grad=False) if bias is None else bias
+
+    def join(self, terms: Terms, latents: Tensor, temper: tuple[Tensor, Tensor] | None = None) -> Loss:
+        """Weigh the terms, each over its count in the whole step; `temper` stands in for the task's own."""
         means, rates = dict(terms.means), dict[str, Tensor]()
         if terms.pairs is not None:
-            bias = bias_of(self.model.heads)
-            found = contrast(terms.pairs, terms.contrast, self.model.logit_scale, bias)
+            found = contrast(terms.pairs, terms.contrast, *(self.temper if temper is None else temper))
             means["contrastive"] = Mean(found.loss, found.n)
             rates = {
                 "recall_at_1": found.images_found,

@@ -4,6 +4,7 @@ Both ranks are real processes that meet over gloo; they are spawned once and do 
 """
 
 import io
+from itertools import islice
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from lcl_data.shards import Shards
-from lcl_train import parallel
+from lcl_train import accumulate, parallel
 from lcl_train.contrast import Bias, ContrastSettings, Pairs, begin, contrast
 from lcl_train.loader import Fitting, Loader
 from lcl_train.loop import train
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.timeout(400)  # the imports of several processes, on ma
 KINDS = ("softmax", "sigmoid")
 SHARES = {"unequal": (5, 2), "one_empty": (0, 7), "none": (0, 0)}
 WRAPS = ("ddp", "fsdp2")
+PARTS = (1, 2)  # micro-batches of a step
 # A large eps: AdamW would blow up the rounding of gradients that are exactly 0 into whole steps.
 SETTINGS = {
     "steps": 12,
@@ -71,24 +73,23 @@ def contrasts():
     return found
 
 
-def learnt(shards, kind, wrap):
-    """Loss and gradients of a step of the whole task, and how many pictures and pairs this rank had."""
+def learnt(shards, kind, wrap, parts=1):
+    """Loss and gradients of a step, and the pictures and pairs of this rank's batches."""
     sizes, objective = tiny.settings().model_settings(70), Lcl(contrast=ContrastSettings(kind=kind))
     torch.manual_seed(0)
     model = LCLModel(sizes, objective.heads(sizes))
     task = Task(model, objective)
     wrapped = parallel.wrap(task, wrap, model.blocks, torch.device("cpu"))
     pack, ranks = tiny.settings().pack, {"rank": parallel.rank(), "world": parallel.world()}
-    fitting = Fitting(3, pack, model.slots, 16, seed=5, **ranks)
-    batch = next(iter(Loader(Shards(shards), fitting, 1)))
-    loss = wrapped(batch)
-    loss.total.backward()
+    fitting = Fitting(5, pack, model.slots, 16, seed=5, accumulate=parts, **ranks)
+    batches = list(islice(Loader(Shards(shards), fitting, 1), parts))
+    loss = accumulate.backward(task, wrapped, batches, is_half=False)
     found = {f"loss/{name}": parallel.all_sum(value) for name, value in loss.parts.items()}
     found |= {f"count/{name}": count.float() for name, count in loss.counts.items()}
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             found[f"gradient/{name}"] = parallel.whole(parameter.grad)
-    return found, torch.tensor([batch.n_images, len(batch.pair_image)])
+    return found, torch.tensor([[batch.n_images, len(batch.pair_image)] for batch in batches])
 
 
 def run(shards, out, start, **changes):
@@ -100,8 +101,9 @@ def on_a_rank(shards, folder):
     found = contrasts()
     for kind in KINDS:
         for wrap in WRAPS:
-            values, own = learnt(shards, kind, wrap)
-            found |= {f"{wrap}/{kind}/{name}": value for name, value in values.items()}
+            for parts in PARTS:
+                values, own = learnt(shards, kind, wrap, parts)
+                found |= {f"{wrap}/{kind}/{parts}/{name}": value for name, value in values.items()}
     found["numbers"] = torch.tensor([parallel.largest(3 - parallel.rank()), *parallel.total([1, 2])])
     run(shards, folder / "ddp", folder / "one/checkpoints/step-00000003")
     run(shards, folder / "fsdp2", folder / "ddp/checkpoints/step-00000006", parallel="fsdp2")
@@ -145,9 +147,10 @@ def test_the_contrast_of_unequal_ranks_is_the_contrast_of_one_process(found, kin
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("wrap", WRAPS)
-def test_a_step_of_unequal_ranks_is_the_step_of_one_process(found, shards, kind, wrap):
+@pytest.mark.parametrize("parts", PARTS)
+def test_a_step_of_unequal_ranks_is_the_step_of_one_process(found, shards, kind, wrap, parts):
     expected, _ = learnt(shards, kind, wrap)
-    prefix = f"{wrap}/{kind}/"
+    prefix = f"{wrap}/{kind}/{parts}/"
     assert {name for name in found if name.startswith(prefix)} == {prefix + name for name in expected}
     for name, value in expected.items():
         torch.testing.assert_close(found[prefix + name], value, rtol=1e-6, atol=1e-6)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from lcl_data.shards import Shards
 from lcl_train import checkpoint
-from lcl_train.guard import kept_batch
+from lcl_train.guard import kept_batches
 from lcl_train.loop import train
 from lcl_train.replay import replay
 from lcl_train.run import Run
@@ -38,7 +38,7 @@ def test_the_error_names_the_step_the_values_the_batch_and_its_documents(wild):
     (folder,) = out.glob("nan-step-*/rank-0")
     facts = json.loads((folder / "facts.json").read_text())
     assert said.startswith(f"step {facts['step']}: ") and "is no number" in said and str(folder) in said
-    documents = [document for document in facts["batch"]["documents"] if document]
+    documents = [document for document in facts["batches"][0]["documents"] if document]
     assert documents and documents[0] in said
     assert {len(document) for document in documents} == {32}
     wrong = [name for name, value in facts["values"].items() if isinstance(value, str)]
@@ -55,7 +55,7 @@ def test_the_kept_batch_is_the_one_of_the_step_and_the_weights_are_those_before_
     for _ in range(step):
         expected = next(loader)
     loader.close()
-    kept = kept_batch(folder)
+    (kept,) = kept_batches(folder)
     for name in (field.name for field in fields(kept) if field.name != "segments"):
         mine, theirs = getattr(kept, name), getattr(expected, name)
         assert torch.equal(mine, theirs) if isinstance(mine, torch.Tensor) else mine == theirs, name
