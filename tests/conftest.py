@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from tests.storage import Storage, serve_storage
+from tests.storage import GoogleStorage, Storage, serve_google_storage, serve_storage
 
 os.environ.update(
     HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1", NO_ALBUMENTATIONS_UPDATE="1"
@@ -32,4 +32,12 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     for library in ("moto", "s3fs", "upath"):
         pytest.importorskip(library)
     with serve_storage(tmp_path_factory.mktemp("scratch")) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def google_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleStorage]:
+    for library in ("gcp_storage_emulator", "gcsfs", "upath"):
+        pytest.importorskip(library)
+    with serve_google_storage(tmp_path_factory.mktemp("scratch")) as served:
         yield served
