@@ -128,6 +128,7 @@ class Report:
         self._console = (console or Console(stderr=True)) if self._speaks else Console(quiet=True)
         self._window, self._whole, self._spoken = _Sums(), _Sums(), 0.0
         self._live = Live(console=self._console, transient=True) if self._console.is_terminal else None
+        self._held: dict[str, float] = {}
         self._trackers: list[track.Tracker] = []
         if self._speaks:
             last = _cut(out / METRICS, done)
@@ -189,12 +190,14 @@ class Report:
         return self._whole.rates(self._settings, self._meter)
 
     def _show(self, step: int, line: dict[str, Any]) -> None:
-        shown = {name: _formatted(form, line[name]) for name, form in _SHOWN.items() if name in line}
+        self._held |= {name: value for name, value in line.items() if name.startswith("val/")}
+        seen = {**self._held, **line} if self._live else line  # the panel keeps what was found last
+        shown = {name: _formatted(form, seen[name]) for name, form in _SHOWN.items() if name in seen}
         left_s = (self.steps - step) * self._whole.step_s()
         shown["eta"] = str(timedelta(seconds=round(left_s)))
         if self._live:
             self._live.update(_panel(step, self.steps, shown))
-        elif step == self.steps or time.monotonic() - self._spoken > _LINE_EVERY_S:
+        elif step == self.steps or time.monotonic() - self._spoken > _LINE_EVERY_S or "val/total" in line:
             self._spoken = time.monotonic()
             facts = " · ".join(f"{name.removeprefix('loss/')} {value}" for name, value in shown.items())
             self.say(f"step {step}/{self.steps} · {facts}")

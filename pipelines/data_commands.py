@@ -154,16 +154,18 @@ def tokenizer_train(
 def inspect(
     path: options.Folder,
     id: options.Id = "",
+    html: options.Html = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what is in a folder: counts, columns, ledger; or one document in reading order.
+    """Show what is in a folder: counts, columns, ledger; one document in reading order; the curves of a run.
 
     Example: lcl inspect work/filtered --id 5f1c
+    lcl inspect work/run --html run.html
     """
     from pipelines.inspection import inspect as run
 
     console, _ = options.start(as_json)
-    run(path, id, console)
+    run(path, id, console, html)
 
 
 def verify(

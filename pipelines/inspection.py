@@ -19,6 +19,7 @@ from lcl_data.stage import DOCUMENTS_FROM
 from lcl_data.verify import Report
 from pipelines import training
 from pipelines.console import Console
+from pipelines.curves import write_page
 from pipelines.reading import show_one
 from pipelines.tables import store_tables
 from pipelines.vocabulary import TOKENIZER
@@ -32,18 +33,24 @@ METRICS, CHECKPOINTS, EVAL = "metrics.jsonl", "checkpoints", "eval.json"
 Json = dict[str, Any]
 
 
-def inspect(path: Path, id: str, console: Console) -> None:
+def inspect(path: Path, id: str, console: Console, page: Path | None = None) -> None:
     """Show a stage folder, an image store, shards, a run, evals, or a folder of such.
 
     Args:
         path: the folder.
         id: show only the document whose id begins so; of a store, the key or URL.
         console: where to show it.
+        page: of a run: the HTML file for its curves.
 
     Raises:
-        RecipeError: the folder is none of ours, or has nothing of that id.
+        RecipeError: the folder is none of ours, has nothing of that id, or is no run and a page is wanted.
         ShardError: a file of it is missing or torn.
     """
+    if page is not None:
+        if not (path / METRICS).exists():
+            raise RecipeError(f"{path}: no {METRICS}; --html draws the curves of a run")
+        write_page(path, page)
+        console.say(f"{page}: the curves of {path.name}")
     with _told_in_a_line(path):
         console.result(show_one(path, id, console) if id else _show(path, console))
 

@@ -55,6 +55,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Do nothing: say which s
 Plan = Annotated[
     bool, typer.Option("--plan", help="Do not train: show what it would take, from a few measured steps.")
 ]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Of a run: write a page with its curves.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout at the end.")]
 Set = Annotated[
     list[str],

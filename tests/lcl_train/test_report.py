@@ -34,7 +34,7 @@ def reported(out, shards):
         report = closing.enter_context(Report(out, SETTINGS, meter, (0, 3), console))
         report.say("begins")
         for step, batch in enumerate(batches(shards, rank, world), start=1):
-            report.count(batch, 0.0)
+            report.count([batch], 0.0)
             report.log(step, {"loss/total": 1.0 + rank})
         rates = report.rates()
     return {
@@ -68,7 +68,7 @@ def test_time_aside_counts_in_no_rate(shards, tmp_path):
     meter = Meter(costs_of(LCLModel(SETTINGS.model_settings(tiny.SPECIALS.vocab_size))), None)
     with Report(tmp_path, SETTINGS, meter, (0, 3), Console(quiet=True)) as report:
         began = time.perf_counter()
-        report.count(next(batches(shards, 0, 1)), 0.0)
+        report.count([next(batches(shards, 0, 1))], 0.0)
         with report.aside():
             time.sleep(0.5)
         rates = report.rates()
