@@ -29,7 +29,8 @@ from lcl_train.settings import Train
 
 Section = dict[str, Any]
 _REHEARSED = 2048  # rows
-_WARM, _MEASURED = 1, 3  # steps
+_MEASURED = 3  # steps
+_WARM = {"cpu": 1, "cuda": 3}  # steps before them: compilation, first kernels
 _STEP_S, _CPU_FLOPS = 4.0, 5e10  # a CPU gets batches of as few rows as take about so long at about this speed
 
 
@@ -106,9 +107,10 @@ def _rows_to_measure(run: Run, stats: PackStats) -> int:
 def _measure(run: Run, rows: int) -> _Measured:
     fitting = replace(run.loader.fitting, rows=rows, accumulate=1)
     loader = Loader(run.loader.shards, fitting, run.settings.workers)
+    warm = _WARM[run.device.type]
     with closing(iter(loader)) as made:
         since = time.perf_counter()
-        batches = list(islice(made, _WARM + _MEASURED))
+        batches = list(islice(made, warm + _MEASURED))
         load_s = (time.perf_counter() - since) / len(batches)
     estimate = footprint(run.task, run.optimizer, batches[0], run.settings, run.is_half)
     recomputed = kept_bytes(run.task, batches[0], run.settings, run.is_half, recompute=True)
@@ -116,7 +118,7 @@ def _measure(run: Run, rows: int) -> _Measured:
     process = max(0, resident() - there) if run.device.type == "cpu" else 0
     forget_peak(run.device)
     for number, batch in enumerate(batches):
-        if number == _WARM:
+        if number == warm:
             _wait_for(run.device)
             since = time.perf_counter()
         run.advance(batch)

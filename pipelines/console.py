@@ -131,6 +131,8 @@ def _ledger_rows(counts: dict[str, Count]) -> list[tuple[object, ...]]:
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return "n/a"
     if isinstance(value, float):
         return f"{value:,.4g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
