@@ -90,7 +90,8 @@ class Validation:
             nbytes: int64 [vocab_size], bytes of text of each token; None: not known.
             is_half: whether activations are bfloat16.
         """
-        fitting = replace(loader.fitting, rows=_ROWS, seed=_SEED, holdout=0.0, weights=None, rank=0, world=1)
+        whole = replace(loader.fitting, holdout=0.0, weights=None, accumulate=1, rank=0, world=1)
+        fitting = replace(whole, rows=_ROWS, seed=_SEED)
         self._loader = Loader(loader.shards, fitting, loader.workers, loader.held)
         self._task, self._nbytes, self._is_half = task, nbytes, is_half
         self._device = next(task.parameters()).device

@@ -42,6 +42,7 @@ def build(folder, seed=0, workers=1, nbytes=NBYTES, kind="ddp", **changes):
     fitting = Fitting(
         settings.rows, settings.pack, 4, 16, seed, min_images=1, holdout=0.01, layout=objective.layout
     )
+    fitting = replace(fitting, accumulate=settings.accumulate)
     loader = Loader(Shards(folder), fitting, workers)
     return Validation(loader, task, nbytes, False), task, loader
 
@@ -100,7 +101,7 @@ def test_neither_seed_nor_threads_nor_asking_before_change_the_numbers(folder):
     first = validation()
     assert validation() == first
     assert build(folder, seed=7, workers=3)[0]() == first
-    assert build(folder, rows=5)[0]() == first
+    assert build(folder, rows=5, accumulate=5)[0]() == first
 
 
 def test_two_ranks_tell_what_one_tells(folder, tmp_path):
