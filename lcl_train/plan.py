@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from lcl_data.shards import Shards
+from lcl_train.collate import Batch
 from lcl_train.flops import Work, useful
 from lcl_train.footprint import Footprint, footprint, kept_bytes
 from lcl_train.loader import Loader
@@ -30,7 +31,7 @@ from lcl_train.settings import Train
 Section = dict[str, Any]
 _REHEARSED = 2048  # rows
 _MEASURED = 3  # steps
-_WARM = {"cpu": 1, "cuda": 3}  # steps before them: compilation, first kernels
+_WARM, _WARM_CUDA = 1, 3  # steps before them: compilation, first kernels
 _STEP_S, _CPU_FLOPS = 4.0, 5e10  # a CPU gets batches of as few rows as take about so long at about this speed
 
 
@@ -42,7 +43,7 @@ class _Measured(NamedTuple):
         work: useful work of all of them.
         batches: how many there were.
         load_s: for the loader to make one of them, with all its threads.
-        step_s: for a step without the loader.
+        step_s: for a step without the loader; None: it would not fit into memory, and was not tried.
         estimate: of the memory of a step.
         recomputed: bytes of activations that it would keep with `speed.checkpoint_blocks`.
         process: bytes held besides, on a CPU: libraries, shards, the heap.
@@ -53,7 +54,7 @@ class _Measured(NamedTuple):
     work: Work
     batches: int
     load_s: float
-    step_s: float
+    step_s: float | None
     estimate: Footprint
     recomputed: int
     process: int
@@ -107,7 +108,7 @@ def _rows_to_measure(run: Run, stats: PackStats) -> int:
 def _measure(run: Run, rows: int) -> _Measured:
     fitting = replace(run.loader.fitting, rows=rows, accumulate=1)
     loader = Loader(run.loader.shards, fitting, run.settings.workers)
-    warm = _WARM[run.device.type]
+    warm = _WARM_CUDA if run.device.type == "cuda" else _WARM
     with closing(iter(loader)) as made:
         since = time.perf_counter()
         batches = list(islice(made, warm + _MEASURED))
@@ -116,24 +117,31 @@ def _measure(run: Run, rows: int) -> _Measured:
     recomputed = kept_bytes(run.task, batches[0], run.settings, run.is_half, recompute=True)
     there = estimate.weights + estimate.averages + estimate.batches
     process = max(0, resident() - there) if run.device.type == "cpu" else 0
+    fits = process + estimate.total < capacity(run.device)
     forget_peak(run.device)
+    step_s = _step_s(run, batches, warm) if fits else None
+    return _Measured(
+        rows=rows,
+        work=reduce(add, map(useful, batches)),
+        batches=len(batches),
+        load_s=load_s,
+        step_s=step_s,
+        estimate=estimate,
+        recomputed=recomputed,
+        process=process,
+        peak=peak(run.device) if fits else None,
+    )
+
+
+def _step_s(run: Run, batches: list[Batch], warm: int) -> float:
+    """Seconds of a step; the first `warm` are not counted."""
     for number, batch in enumerate(batches):
         if number == warm:
             _wait_for(run.device)
             since = time.perf_counter()
         run.advance(batch)
     _wait_for(run.device)
-    return _Measured(
-        rows=rows,
-        work=reduce(add, map(useful, batches)),
-        batches=len(batches),
-        load_s=load_s,
-        step_s=(time.perf_counter() - since) / _MEASURED,
-        estimate=estimate,
-        recomputed=recomputed,
-        process=process,
-        peak=peak(run.device),
-    )
+    return (time.perf_counter() - since) / (len(batches) - warm)
 
 
 def _parameters(run: Run) -> Section:
@@ -213,6 +221,10 @@ def _memory(run: Run, measured: _Measured, times: float) -> Section:
 
 def _time(run: Run, measured: _Measured, times: float) -> Section:
     """Loader and step share the cores of a CPU; beside a GPU the slower one decides."""
+    told: Section = {"measured_rows": measured.rows, "load_s": measured.load_s * times}
+    if measured.step_s is None:
+        unknown = ("compute_s", "step_s", "images_per_s", "tokens_per_s", "mfu", "hours")
+        return told | dict.fromkeys(unknown)
     join = sum if run.device.type == "cpu" else max
     passes = 4 / 3 if run.settings.accumulate > 1 else 1.0  # forward twice, backward as dear as two of it
     compute_s = measured.step_s * times * passes
@@ -220,9 +232,8 @@ def _time(run: Run, measured: _Measured, times: float) -> Section:
     work, batches = measured.work, measured.batches
     flops = run.meter.costs.training(work) / batches * times
     return {
-        "measured_rows": measured.rows,
+        **told,
         "compute_s": compute_s,
-        "load_s": measured.load_s * times,
         "step_s": step_s,
         "images_per_s": work.images / batches * times / step_s,
         "tokens_per_s": work.tokens / batches * times / step_s,

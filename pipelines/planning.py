@@ -69,7 +69,9 @@ def show(found: dict[str, dict[str, Any]], console: Console) -> None:
     run, measured = found["run"], found["time"]["measured_rows"]
     rows = [(label, _shown(found[section][name], form)) for section, name, label, form in _LINES]
     console.table(f"plan: {run['preset']} on {run['device']}, {run['dtype']}", ("", ""), rows)
-    if measured < found["rows"]["rows"]:
+    if found["time"]["step_s"] is None:
+        console.say("it does not fit into memory: no step was taken; give fewer rows, or more accumulate")
+    elif measured < found["rows"]["rows"]:
         console.say(f"time and peak: of steps of {measured} rows, taken in proportion for a whole one")
 
 

@@ -77,13 +77,21 @@ def plan(shards: Sequence[Path], section: Json, settings: Sequence[str], console
         section: settings of the trainer, as a recipe has them.
         settings: `a.b=c` laid over them.
         console: what tells of it.
+
+    Raises:
+        RecipeError: torchrun launched this.
     """
     files.must_be_copied(*shards)
     _need_torch()
     from lcl_data.shards import Shards
+    from lcl_train.parallel import is_launched
     from lcl_train.plan import plan as planned
     from pipelines.planning import show
 
+    if is_launched():
+        raise RecipeError(
+            "--plan measures one process: give the command without torchrun, and its share of rows"
+        )
     found = planned(Shards(shards), _settled(section, settings))
     show(found, console)
     return found

@@ -46,6 +46,14 @@ def test_the_estimate_of_memory_is_near_the_measured_peak(found):
     assert memory["estimate"] < memory["device_has"]
 
 
+def test_what_does_not_fit_is_not_tried(folder, monkeypatch):
+    monkeypatch.setattr("lcl_train.plan.capacity", lambda device: 10_000_000)  # a very small machine
+    found = plan(Shards(folder), tiny.settings())
+    assert found["memory"]["estimate"] > found["memory"]["device_has"] == 10_000_000
+    assert found["memory"]["measured_peak"] is None and found["time"]["step_s"] is None
+    assert {"hours", "mfu", "load_s"} <= found["time"].keys()
+
+
 def test_time_is_measured_and_the_share_of_a_cpu_is_not_known(found):
     time = found["time"]
     assert time["step_s"] == pytest.approx(time["compute_s"] + time["load_s"])
