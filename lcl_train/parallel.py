@@ -56,11 +56,10 @@ def joined(device: torch.device) -> Iterator[None]:
     if not is_launched() or dist.is_initialized():
         yield
         return
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, device_id=device if device.type == "cuda" else None)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield
-        dist.barrier()  # a rank that leaves early takes its end of the connections with it
+        barrier()  # a rank that leaves early takes its end of the connections with it
     finally:
         dist.destroy_process_group()
 
@@ -126,7 +125,9 @@ class _GatherRows(torch.autograd.Function):
         return own
 
 
-def wrap(module: nn.Module, kind: Kind, blocks: Sequence[nn.Module], device: torch.device) -> nn.Module:
+def wrap(
+    module: nn.Module, kind: Kind, blocks: Sequence[nn.Module], device: torch.device, is_half: bool = False
+) -> nn.Module:
     """The module with gradients averaged over the ranks; itself for a process on its own.
 
     Args:
@@ -134,6 +135,7 @@ def wrap(module: nn.Module, kind: Kind, blocks: Sequence[nn.Module], device: tor
         kind: ddp keeps all on every rank; fsdp2 shards weights, gradients and optimiser state.
         blocks: parts of it that fsdp2 gathers one by one.
         device: of this rank.
+        is_half: whether fsdp2 gathers the blocks' weights in bfloat16, on CUDA; gradients are summed in fp32.
     """
     if world() == 1:
         return module
@@ -145,9 +147,10 @@ def wrap(module: nn.Module, kind: Kind, blocks: Sequence[nn.Module], device: tor
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(device.type, (world(),))
-    half = torch.bfloat16 if device.type == "cuda" else None
+    half = torch.bfloat16 if is_half and device.type == "cuda" else None
+    policy = MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False)  # the stream stays fp32
     for block in blocks:
-        fully_shard(block, mesh=mesh, mp_policy=MixedPrecisionPolicy(half, torch.float32))
+        fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(module, mesh=mesh)  # norms, temperature, heads and embeddings are gathered in fp32
     return module
 

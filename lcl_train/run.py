@@ -86,7 +86,7 @@ class Run:
         self.model = LCLModel(self.sizes, objective.heads(self.sizes)).to(self.device)
         hasten(self.model, settings.speed)
         self.task = Task(self.model, objective)
-        wrapped = parallel.wrap(self.task, settings.parallel, self.model.blocks, self.device)
+        wrapped = parallel.wrap(self.task, settings.parallel, self.model.blocks, self.device, self.is_half)
         self.optimizer = build_optimizer(self.task, settings.optimizer)
         facts = {"settings": settings.model_dump(mode="json"), "model": self.sizes.model_dump(mode="json")}
         self.guard = Guard(
