@@ -110,6 +110,7 @@ class Run:
             accumulate=settings.accumulate,
             rank=parallel.rank(),
             world=parallel.world(),
+            pinned=self.device.type == "cuda",
         )
         self.loader = Loader(shards, fitting, settings.workers)
         nbytes = token_bytes(shards.folders[0], shards.special_tokens.vocab_size)
