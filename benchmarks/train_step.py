@@ -21,6 +21,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,8 +145,9 @@ class PlainStep:
         self.is_half = settings.dtype == "bfloat16"
         self.optimizer = build_optimizer(Task(model, LCL), settings.optimizer)
 
-    def __call__(self, batch: Padded, rate: float) -> dict[str, Tensor]:
-        """Learn from a batch."""
+    def __call__(self, batches: Sequence[Padded], rate: float) -> dict[str, Tensor]:
+        """Learn from the one batch of a step."""
+        (batch,) = batches
         self.optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.is_half):
             loss = plain_loss(self.model, batch, self.specials, self.recompute)
@@ -193,9 +195,9 @@ def measure(side: str, shards: Shards, settings: Train) -> dict[str, Any]:
         step = PlainStep(model, settings, shards.special_tokens, recompute)
         inputs = [padded(batch, shards.special_tokens, context) for batch in batches]
         positions = [batch.tokens.numel() for batch in inputs]
-    told = [{name: float(value) for name, value in step(inputs[0], RATE).items()}]
+    told = [{name: float(value) for name, value in step(inputs[:1], RATE).items()}]
     wall, cpu = time.perf_counter(), time.process_time()
-    told += [{name: float(value) for name, value in step(batch, RATE).items()} for batch in inputs[1:]]
+    told += [{name: float(value) for name, value in step([batch], RATE).items()} for batch in inputs[1:]]
     timed = batches[1:]
     return {
         "side": side,
