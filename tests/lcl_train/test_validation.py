@@ -16,6 +16,7 @@ from lcl_train.loader import Fitting, Loader
 from lcl_train.loop import train
 from lcl_train.model import LCLModel
 from lcl_train.run import find_objective
+from lcl_train.speed import SpeedSettings, hasten
 from lcl_train.task import Task
 from lcl_train.validation import Validation
 from tests.lcl_train import ranks, tiny
@@ -153,3 +154,19 @@ def test_the_checkpoint_of_the_lowest_loss_on_held_out_documents_is_kept(folder,
     found = [checkpoint.read_state(path).step for path in checkpoint.checkpoints(tmp_path / "checkpoints")]
     assert found == sorted({step, 12})
     assert checkpoint.read_state(checkpoint.locate(tmp_path / "best")).step == step
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo asks, and hides it elsewhere
+def test_looking_compiles_nothing(folder):
+    from torch._dynamo.utils import counters
+
+    expected = build(folder)[0]()
+    validation, task, loader = build(folder)
+    hasten(task.model, SpeedSettings(compile=True), backend="eager")
+    batches = iter(loader)
+    task(next(batches))
+    batches.close()
+    before = counters["stats"]["unique_graphs"]
+    assert before > 0
+    assert validation() == pytest.approx(expected)
+    assert counters["stats"]["unique_graphs"] == before
