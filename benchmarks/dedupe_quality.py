@@ -4,10 +4,16 @@
 
 MAKE_SOURCES.py turns CORPUS (docs.jsonl and images/) into MMC4 and OBELICS dumps with planted faults, and
 says in truth.json what it planted. Every dump is ingested; every rule runs by itself, over every threshold.
+For the rules on pictures, those of the MMC4 dump are fetched from loopback.
 
 A planted pair is found if not both documents stay. A dropped document is right if it was planted as a copy,
 or reads like what was kept in its stead (`difflib` on words, at least 0.8: corpora hold copies that nobody
 planted); a planted partial overlap that is dropped for its other half is wrong however it reads.
+
+A re-encoded picture is found if not both it and its original stay; one of which the store has only half does
+not count. A dropped picture is right if its bytes are those of what was kept, if the two are originals or
+copies of one picture, or if they look alike by another measure than the rule's (mean SSIM of at least 0.8 at
+192 x 192). The banner is found where it is dropped, and right is any picture of more than ten documents.
 """
 
 import argparse
@@ -26,21 +32,38 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from dedupe_pictures import BASE, Pictures, families
 
 from lcl_data.dedupe import Rule
+from lcl_data.dedupe.boilerplate_image import BoilerplateImage
 from lcl_data.dedupe.decontaminate_text import DecontaminateText
 from lcl_data.dedupe.exact_document import ExactDocument
 from lcl_data.dedupe.near_document import NearDocument
+from lcl_data.dedupe.near_image import NearImage
 from lcl_data.deduplicate import deduplicate
 from lcl_data.engine import Engine
 from lcl_data.ingest import Ingest, ingest
 
 FORMATS = {"mmc4": "mmc4/data", "obelics": "obelics"}
 THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
+# (distance of the hashes, likeness of the pixels); the first is the default.
+LOOKS = (
+    (8, 0.75),
+    (8, 0.5),
+    (8, 0.6),
+    (8, 0.7),
+    (8, 0.8),
+    (8, 0.9),
+    (4, 0.75),
+    (6, 0.75),
+    (10, 0.75),
+    (8, 0),
+)
 ALIKE = 0.8
 RUN = 13
 WORD = re.compile(r"[^\W_]+")
 Pair = frozenset[str]
+Place = tuple[int, int]  # document, item
 
 
 @dataclass(frozen=True)
@@ -96,11 +119,19 @@ class Dump:
         """The URL of every document, by id."""
         return dict(pl.read_parquet(self.docs / "*.parquet", columns=["id", "url"]).iter_rows())
 
-    def decisions(self, rule: Rule) -> pl.DataFrame:
-        """What the rule, by itself, decides."""
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Its pictures, fetched."""
+        return Pictures(
+            self.docs, self.work / f"sources-{self.seed}" / "www", self.work / f"pictures-{self.seed}"
+        )
+
+    def decisions(self, rule: Rule, looks: bool = False) -> pl.DataFrame:
+        """What the rule, by itself, decides; `looks`: it compares pictures."""
         out = self.work / "out"
         shutil.rmtree(out, ignore_errors=True)
-        deduplicate(self.docs, out, [rule], Engine())
+        docs, store = (self.pictures.docs, self.pictures.store) if looks else (self.docs, None)
+        deduplicate(docs, out, [rule], Engine(), store)
         return pl.read_parquet(out / "decisions" / "*.parquet")
 
 
@@ -149,18 +180,75 @@ def evaluation_texts(dump: Dump) -> Iterator[Row]:
     yield Row("decontaminate_text", "", dump.format, dump.seed, len(holders), right, len(dropped), right)
 
 
+def recoded_pictures(dump: Dump) -> Iterator[Row]:
+    """Re-encoded pictures by `near_image` over the corpus, over its two thresholds."""
+    if dump.format != "mmc4":
+        return
+    had = {url for url, key, _ in dump.pictures.items.values() if key}
+    planted = {pair for pair in dump.pairs("recoded_images") if pair <= had}
+    for distance, least in LOOKS:
+        rule = NearImage(scope="corpus", distance=distance, likeness=least)
+        decided = dump.decisions(rule, looks=True).select("document", "item", "kept", "kept_item").rows()
+        named = f"distance {distance}, likeness {least}"
+        yield _of_pictures(dump, named, planted, [(row[:2], row[2:]) for row in decided])
+
+
+def _of_pictures(dump: Dump, setting: str, planted: set[Pair], decided: list[tuple[Place, Place]]) -> Row:
+    items = dump.pictures.items
+    gone = {place for place, _ in decided}
+    stay = {url for place, (url, *_) in items.items() if place not in gone}
+    names = families(planted)
+    # Equal bytes are no feat: only pairs of different files are counted as dropped.
+    unequal = [(items[one], items[other]) for one, other in decided if items[one][2] != items[other][2]]
+    wrong = [
+        f"{one[1]}={other[1]}"
+        for one, other in unequal
+        if names.get(one[0], one[0]) != names.get(other[0], other[0])
+        and dump.pictures.ssim(one[1], other[1]) < ALIKE
+    ]
+    found = sum(not pair <= stay for pair in planted)
+    right, said = len(unequal) - len(wrong), ", ".join(wrong[:3])
+    return Row("near_image", setting, dump.format, dump.seed, len(planted), found, len(unequal), right, said)
+
+
+def banners(dump: Dump) -> Iterator[Row]:
+    """One banner in many documents, by `boilerplate_image`."""
+    if dump.format != "mmc4":
+        return
+    pictures = dump.pictures
+    planted = {
+        place for place, (url, *_) in pictures.items.items() if url in dump.truth["boilerplate_images"]
+    }
+    decided = dump.decisions(BoilerplateImage(), looks=True).select("document", "item").rows()
+    right = sum(
+        pictures.documents[pictures.items[place][2]] > BoilerplateImage().documents for place in decided
+    )
+    found = len(planted.intersection(decided))
+    yield Row("boilerplate_image", "", dump.format, dump.seed, len(planted), found, len(decided), right)
+
+
 def _runs(words: list[str]) -> set[tuple[str, ...]]:
     return {tuple(words[at : at + RUN]) for at in range(len(words) - RUN + 1)}
 
 
-MEASURES = (documents, evaluation_texts)
+MEASURES = (documents, evaluation_texts, recoded_pictures, banners)
 
 
 def dumps(script: Path, corpus: Path, seed: int, work: Path) -> Iterator[Dump]:
     """The dumps that a seed makes, ingested."""
     sources = work / f"sources-{seed}"
     if not (sources / "truth.json").exists():
-        command = [sys.executable, script, corpus, sources, "--faults", "--seed", str(seed)]
+        command = [
+            sys.executable,
+            script,
+            corpus,
+            sources,
+            "--faults",
+            "--seed",
+            str(seed),
+            "--base-url",
+            BASE,
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     truth = json.loads((sources / "truth.json").read_text())
     for format, folder in FORMATS.items():

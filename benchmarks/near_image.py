@@ -1,10 +1,9 @@
-"""Which re-encoded pictures does `near_image` find, at which settings? And which pairs of different files?
+"""Which pictures does `near_image` find that were re-encoded harder than the copies of dedupe_quality.py?
 
     python benchmarks/near_image.py FOLDER [--images 700] [--side 190] [--seed 4]
 
 A seeded choice of the pictures below FOLDER is encoded again in three ways. Printed: the share found by
-distance of the hash and likeness of the pixels; then how many pairs of different files would be taken for one
-picture, which is for eyes to judge: `--pairs FILE` writes a sheet of them, least alike first.
+distance of the hash and likeness of the pixels.
 """
 
 import argparse
@@ -15,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from lcl_data import hamming
 from lcl_data.likeness import likeness, thumbnail
 from lcl_data.phash import phash
 from lcl_data.pictures import Picture, Refusal, prepare
@@ -56,39 +54,12 @@ def recall(images: list[Image.Image], way: str, rng: random.Random) -> None:
         print(f"| {way} | {least} | " + " | ".join(found) + " |")
 
 
-def strangers(paths: list[Path], sheet: Path | None) -> None:
-    images = {path: image for path in paths if (image := stored(path)) is not None}
-    names = list(images)
-    hashes = np.array([phash(images[name]) for name in names], np.uint64)
-    first, second = hamming.index(hashes, max(DISTANCES)).find(hashes)
-    first, second = first[first < second], second[first < second]
-    thumbnails = [thumbnail(images[name]) for name in names]
-    alike = likeness([thumbnails[at] for at in first], [thumbnails[at] for at in second])
-    apart = np.bitwise_count(hashes[first] ^ hashes[second])
-    for least in LEAST:
-        counts = [str(int(((alike >= least) & (apart <= bits)).sum())) for bits in DISTANCES]
-        print(f"| pairs of different files | {least} | " + " | ".join(counts) + " |")
-    if sheet is not None:
-        taken = [at for at in np.argsort(alike) if alike[at] >= 0.75][:60]
-        draw(sheet, [(images[names[first[at]]], images[names[second[at]]]) for at in taken])
-
-
-def draw(path: Path, pairs: list[tuple[Image.Image, Image.Image]]) -> None:
-    page = Image.new("RGB", (3 * 420, 160 * -(-len(pairs) // 3) or 1), "white")
-    for at, pair in enumerate(pairs):
-        for side, image in enumerate(pair):
-            image.thumbnail((195, 150))
-            page.paste(image, (at % 3 * 420 + side * 200, at // 3 * 160))
-    page.save(path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--images", type=int, default=700)
     parser.add_argument("--side", type=int, default=190)
     parser.add_argument("--seed", type=int, default=4)
-    parser.add_argument("--pairs", type=Path)
     options = parser.parse_args()
     rng = random.Random(options.seed)
     paths = sorted(
@@ -105,7 +76,6 @@ def main() -> None:
     print("|---|---|" + "---|" * len(DISTANCES))
     for way in (*WAYS, "cropped"):
         recall(images, way, rng)
-    strangers(paths, options.pairs)
 
 
 if __name__ == "__main__":
