@@ -88,8 +88,11 @@ def identify(folder: Path, config: dict[str, Any], step: int, last: int) -> Orig
         last: the last step in metrics.jsonl before it was cut back to `step`.
     """
     file = folder / IDENTITY
-    known: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    id, told = known.get("id", uuid4().hex[:8]), max(known.get("told", 0), last)
+    if file.exists():
+        known: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        id, told = known["id"], max(known["told"], last)
+    else:  # what the file has so far no tracker was told of
+        id, told = uuid4().hex[:8], 0
     write_text(file, json.dumps({"id": id, "told": told}) + "\n")
     return Origin(folder, id, config, step, told)
 

@@ -165,6 +165,14 @@ def test_what_is_not_installed_is_told_before_any_work(monkeypatch):
             told(["tensorboard", "wandb"])
 
 
+def test_a_tracker_that_comes_late_is_told_what_follows_the_checkpoint(tmp_path):
+    first = track.identify(tmp_path, {}, step=90, last=100)
+    assert first.told == 0
+    later = track.identify(tmp_path, {}, step=95, last=110)
+    assert (later.id, later.told) == (first.id, 110)
+    assert track.identify(tmp_path, {}, step=95, last=99).told == 110
+
+
 def test_a_misspelt_mode_of_wandb_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "ofline")
     with pytest.raises(RecipeError, match="WANDB_MODE ofline"):
