@@ -202,7 +202,7 @@ def read_averages(path: Path) -> dict[str, Tensor]:
 
 
 def best_weights(path: Path) -> Path:
-    """The file that evals and exports take: the averages if the run keeps them, else the weights."""
+    """The file that evals take: the averages if the run keeps them, else the weights."""
     return path / (_AVERAGES if (path / _AVERAGES).exists() else _MODEL)
 
 
