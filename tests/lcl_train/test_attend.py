@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._dynamo.utils import counters
 from torch.nn.attention.flex_attention import create_block_mask
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -137,6 +138,21 @@ def test_flex_equals_the_dense_mask(causal):
     blocks = block_mask(Segments.of(lengths).bounds, sum(lengths), causal)
     expected = dense(q, k, v, lengths, causal)
     torch.testing.assert_close(attend_blocks(q, k, v, blocks), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)  # dynamo's
+def test_flex_is_compiled_once_for_any_documents():
+    torch._dynamo.reset()
+    counters.clear()
+    attend_anew = torch.compile(attend_blocks, backend="eager", fullgraph=True)
+    for lengths in ([100, 156], [56, 200], [6, 50, 100, 100], [256]):
+        q, k, v = inputs(256, heads=2, width=16).detach().unbind(1)
+        blocks = block_mask(Segments.of(lengths).bounds, 256, causal=True)
+        expected = dense(q, k, v, lengths)
+        torch.testing.assert_close(attend_anew(q, k, v, blocks), expected, atol=1e-5, rtol=1e-5)
+    assert counters["stats"]["unique_graphs"] == 1
 
 
 def test_nothing_is_planned_on_a_cpu():
