@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lcl_train import best, parallel
+from lcl_train import parallel
 from lcl_train.presets import ModelSettings
 from schemas.errors import CheckpointError
 from schemas.overrides import differences
@@ -30,6 +30,15 @@ _MODEL, _TRAINING, _STATE = "model.safetensors", "training.safetensors", "state.
 _AVERAGES = "averages.safetensors"  # only of runs that keep them
 _PREFIX, _TEMPORARY = "step-", ".tmp-"
 _PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt"}
+
+
+class Best(BaseModel):
+    """The checkpoint of a run that did best so far: its step, and by what measure."""
+
+    model_config = ConfigDict(extra="forbid")
+    step: int
+    metric: str
+    value: float
 
 
 class State(BaseModel):
@@ -43,6 +52,7 @@ class State(BaseModel):
         specials: the special token ids of the shards it was trained on.
         loader: where the loader stood.
         versions: of the libraries that wrote it, for the curious.
+        best: the best checkpoint up to this one; None while none was judged.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -53,6 +63,7 @@ class State(BaseModel):
     specials: dict[str, int]
     loader: dict[str, Any]
     versions: dict[str, str]
+    best: Best | None = None
 
 
 def save(
@@ -77,9 +88,9 @@ def save(
     gathered = ((name, _on_host(each)) for name, each in tensors.items())
     if parallel.is_main():
         _write(path, state, gathered)
-        kept = best.read(folder)
+        best = state.best and _named(folder, state.best.step)
         for old in checkpoints(folder)[:-keep_last]:
-            if kept is None or old != _named(folder, kept.step):
+            if old != best:
                 shutil.rmtree(old)
     else:
         deque(gathered, maxlen=0)
@@ -110,8 +121,6 @@ def cut(folder: Path, step: int) -> None:
     for path in checkpoints(folder):
         if path > _named(folder, step):
             shutil.rmtree(path)
-    if (kept := best.read(folder)) is not None and kept.step > step:
-        best.forget(folder)
 
 
 def _named(folder: Path, step: int) -> Path:
@@ -137,7 +146,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def locate(path: Path) -> Path:
-    """The checkpoint that a path means: itself, or the newest of a run's folder, or `best` in it.
+    """The checkpoint that a path means: itself, or the newest of a run's folder, or `RUN/best`.
 
     Raises:
         CheckpointError: there is none, or it is a pickle.
@@ -147,20 +156,18 @@ def locate(path: Path) -> Path:
             f"{path}: a pickle, which runs code when it is loaded; give a checkpoint folder of LCL"
         )
     if path.name == "best" and not path.exists():
-        return _locate_best(path.parent)
+        return _best_of(locate(path.parent))
     found = [path] if (path / _STATE).is_file() else checkpoints(path) or checkpoints(path / "checkpoints")
     if not found:
-        raise CheckpointError(
-            f"{path}: no checkpoint ({_STATE} and {_MODEL}) in it; give the folder of a run"
-        )
+        raise CheckpointError(f"{path}: no checkpoint ({_STATE}, {_MODEL}) in it; give the folder of a run")
     return found[-1]
 
 
-def _locate_best(folder: Path) -> Path:
-    for place in (folder, folder / "checkpoints"):
-        if (mark := best.read(place)) is not None:
-            return _named(place, mark.step)
-    raise CheckpointError(f"{folder}: no checkpoint is marked as the best; give the folder of the run itself")
+def _best_of(newest: Path) -> Path:
+    best = read_state(newest).best
+    if best is None or not _named(newest.parent, best.step).exists():
+        raise CheckpointError(f"{newest.parent}: knows no best checkpoint; give the folder of the run itself")
+    return _named(newest.parent, best.step)
 
 
 def read_state(path: Path) -> State:

@@ -100,13 +100,11 @@ def _walk(run: Run, report: Report, stop: threading.Event) -> None:
                 if is_asked:
                     with report.aside():
                         told |= run.validate()
-                    is_best = run.is_best(told)
+                    is_best = run.judge(told)
                 report.log(run.step, told)
             if run.step % settings.save_every_steps == 0 or is_due or is_best:
                 run.measure(values)  # a network of NaN is not worth a checkpoint
                 run.save()
-                if is_best:
-                    run.mark_best(told)
                 saved_at, saved_step = time.monotonic(), run.step
     if run.step > saved_step or run.step == 0:
         run.save()

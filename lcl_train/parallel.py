@@ -14,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from schemas.errors import RecipeError
+
 Kind = Literal["ddp", "fsdp2"]
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
 
@@ -39,11 +41,24 @@ def is_main() -> bool:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """This rank's of the devices of a kind: `cuda` is one GPU for each process of a machine."""
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) if is_launched() else 0)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    """This rank's of the devices of a kind: `cuda` is one GPU for each process of a machine.
+
+    Raises:
+        RecipeError: all ranks would share a GPU, or there are fewer GPUs than ranks.
+    """
+    if device.type != "cuda":
+        return device
+    if is_launched():
+        local, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if device.index is not None:
+            raise RecipeError(f"device {device}: every rank takes a GPU of its own; give cuda")
+        if local >= count:
+            raise RecipeError(
+                f"rank {os.environ['RANK']}: this machine has {count} GPUs; give --nproc-per-node {count}"
+            )
+        device = torch.device("cuda", local)
+    device = torch.device("cuda", device.index or 0)
+    torch.cuda.set_device(device)
     return device
 
 

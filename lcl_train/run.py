@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lcl_data.shards import Shards
-from lcl_train import best, checkpoint, parallel
+from lcl_train import checkpoint, parallel
 from lcl_train.collate import Batch
 from lcl_train.devices import peak_flops
 from lcl_train.ema import Average
@@ -68,6 +68,7 @@ class Run:
         step: optimiser steps done.
         steps: of the whole run.
         losses: as logged last.
+        best: the checkpoint that did best in a validation; None before the first.
     """
 
     def __init__(self, shards: Shards, out: Path, settings: Train) -> None:
@@ -119,6 +120,7 @@ class Run:
         )
         self.step, self.steps = 0, settings.steps or self.loader.steps(settings.epochs)
         self.losses: dict[str, float] = {}
+        self.best: checkpoint.Best | None = None
 
     def resume(self, where: str | Path) -> None:
         """Go on at a checkpoint, if there is one to go on at.
@@ -137,7 +139,7 @@ class Run:
             if self.average is not None:
                 self.average.load(checkpoint.read_averages(path) or dict(self.model.named_parameters()))
             self.loader.load_state_dict(state.loader)
-            self.step = state.step
+            self.step, self.best = state.step, state.best
         parallel.barrier()  # nobody looks for a checkpoint any more
         if parallel.is_main():
             checkpoint.sweep(folder)
@@ -174,19 +176,14 @@ class Run:
         """What the weights are worth on documents held out, if there are any."""
         return {} if self._look is None else self._look()
 
-    def is_best(self, told: dict[str, float]) -> bool:
-        """Whether a validation did better than every one before; rank 0 decides for all."""
-        value, is_better = told.get(_JUDGED_BY, math.inf), False
-        if parallel.is_main():
-            before = best.read(self.out / CHECKPOINTS)
-            is_better = value < (math.inf if before is None else before.value)
-        return bool(parallel.total([is_better])[0])
-
-    def mark_best(self, told: dict[str, float]) -> None:
-        """Keep the checkpoint of this step until another one does better."""
-        if parallel.is_main():
-            mark = best.Best(step=self.step, metric=_JUDGED_BY, value=told[_JUDGED_BY])
-            best.mark(self.out / CHECKPOINTS, mark)
+    def judge(self, told: dict[str, float]) -> bool:
+        """Whether a validation did better than all before; if so, the checkpoint of this step is kept."""
+        before = math.inf if self.best is None else self.best.value
+        value = told.get(_JUDGED_BY, math.inf)
+        is_better = bool(parallel.total([parallel.is_main() and value < before])[0])  # rank 0 decides
+        if is_better:
+            self.best = checkpoint.Best(step=self.step, metric=_JUDGED_BY, value=value)
+        return is_better
 
     def save(self) -> Path:
         """Write the checkpoint of this step."""
@@ -197,6 +194,7 @@ class Run:
             specials=asdict(self.loader.specials),
             loader=self.loader.state_dict(),
             versions={name: version(name) for name in _LIBRARIES},
+            best=self.best,
         )
         folder = self.out / CHECKPOINTS
         averages = None if self.average is None else self.average.weights

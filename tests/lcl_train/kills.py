@@ -16,7 +16,7 @@ from rich.console import Console
 from lcl_train.loop import train
 from tests.lcl_train import tiny
 
-SETTINGS = tiny.settings(steps=60, save_every_steps=2, ema=0.9)
+SETTINGS = tiny.settings(steps=60, save_every_steps=2, validate_every_steps=7, ema=0.9)
 
 
 def start(shards, out):

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from lcl_train import best, checkpoint
+from lcl_train import checkpoint
 from lcl_train.model import LCLModel
 from lcl_train.optim import OptimizerSettings, build_optimizer
 from schemas.errors import CheckpointError
@@ -64,33 +64,24 @@ def test_only_the_newest_are_kept_and_drafts_are_swept(tmp_path):
 
 def test_the_best_is_kept_until_another_is_better(tmp_path):
     folder = tmp_path / "checkpoints"
-    for step in (5, 10, 15, 20):
-        checkpoint.save(folder, state(step), *network(), keep_last=1)
-        if step in (5, 15):
-            best.mark(folder, best.Best(step=step, metric="validation/loss", value=1 / step))
-        named = {5: "05", 10: "05", 15: "15", 20: "15"}[step]
-        assert checkpoint.locate(tmp_path / "best").name == f"step-000000{named}"
-    assert [path.name for path in checkpoint.checkpoints(folder)] == ["step-00000015", "step-00000020"]
-    assert best.read(folder) == best.Best(step=15, metric="validation/loss", value=1 / 15)
+    for step, best in {5: None, 10: 10, 15: 10, 20: 20, 25: 20}.items():
+        mark = best and checkpoint.Best(step=best, metric="val/total", value=1 / best)
+        checkpoint.save(folder, state(step, best=mark), *network(), keep_last=1)
+        kept = sorted({step, best or step})
+        assert [checkpoint.read_state(path).step for path in checkpoint.checkpoints(folder)] == kept
+        if best:
+            assert checkpoint.read_state(checkpoint.locate(tmp_path / "best")).step == best
 
 
 def test_going_back_forgets_what_came_after(tmp_path):
+    mark = checkpoint.Best(step=15, metric="val/total", value=1.0)
     for step in (5, 10, 15):
-        checkpoint.save(tmp_path, state(step), *network(), keep_last=3)
-    best.mark(tmp_path, best.Best(step=10, metric="validation/loss", value=1.0))
+        checkpoint.save(tmp_path, state(step, best=mark if step == 15 else None), *network(), keep_last=3)
+    assert checkpoint.locate(tmp_path / "best").name == "step-00000015"
     checkpoint.cut(tmp_path, 10)
     assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-00000005", "step-00000010"]
-    assert best.read(tmp_path).step == 10
-    checkpoint.cut(tmp_path, 5)
-    assert best.read(tmp_path) is None
-    with pytest.raises(CheckpointError, match="no checkpoint is marked as the best"):
+    with pytest.raises(CheckpointError, match="knows no best checkpoint; give the folder of the run itself"):
         checkpoint.locate(tmp_path / "best")
-
-
-def test_a_mark_that_is_none_is_told(tmp_path):
-    (tmp_path / "best.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"best\.json: names no checkpoint; remove it"):
-        best.read(tmp_path)
 
 
 def test_a_run_finds_its_newest_checkpoint(tmp_path):

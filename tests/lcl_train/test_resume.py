@@ -39,6 +39,8 @@ def test_a_run_killed_ten_times_is_an_undisturbed_run(shards, tmp_path):
     assert [line["step"] for line in tiny.losses(killed)] == list(range(1, 61))
     assert tiny.losses(killed) == tiny.losses(undisturbed)
     assert files(killed) == files(undisturbed)
+    states = [checkpoint.read_state(checkpoint.locate(out)) for out in (killed, undisturbed)]
+    assert states[0] == states[1] and states[0].best is not None
     assert not list((killed / "checkpoints").glob(".tmp-*"))
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from torch.nn import functional
 
 from lcl_data.shards import Shards
-from lcl_train import best, checkpoint, parallel
+from lcl_train import checkpoint, parallel
 from lcl_train.collate import IGNORED
 from lcl_train.diagnostics import effective_rank
 from lcl_train.loader import Fitting, Loader
@@ -149,7 +149,7 @@ def test_the_checkpoint_of_the_lowest_loss_on_held_out_documents_is_kept(folder,
     losses = {line["step"]: line["val/total"] for line in lines if "val/total" in line}
     step = min(losses, key=losses.get)
     assert len(losses) == 6
-    kept = best.read(tmp_path / "checkpoints")
+    kept = checkpoint.read_state(checkpoint.locate(tmp_path)).best
     assert (kept.step, kept.metric, kept.value) == (step, "val/total", losses[step])
     found = [checkpoint.read_state(path).step for path in checkpoint.checkpoints(tmp_path / "checkpoints")]
     assert found == sorted({step, 12})
