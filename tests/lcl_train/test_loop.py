@@ -94,11 +94,11 @@ def test_a_few_documents_are_learnt_by_heart(tmp_path):
     documents = [tiny.document(number) for number in range(12)]
     shards = tiny.write_shards(tmp_path / "shards", documents)
     settings = tiny.settings(
-        steps=60,
+        steps=120,
         rows=4,
         objective={"lcl": {"contrastive_weight": 1.0}},
-        optimizer={"lr": 1e-2, "weight_decay": 0.0},
-        save_every_steps=60,
+        optimizer={"lr": 5e-3, "weight_decay": 0.0},
+        save_every_steps=120,
     )
     summary = train(shards, tmp_path / "run", settings, "never", QUIET)
     losses = tiny.losses(tmp_path / "run")
