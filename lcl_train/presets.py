@@ -67,4 +67,9 @@ PRESETS: dict[str, ModelSettings] = {
         vision=VisionSettings(name="vit_base_patch32_clip_224"),
         language=LanguageSettings(width=512, heads=8),
     ),
+    # The encoder of the paper's main comparison; its language model was not released, this one is ours.
+    "large": ModelSettings(
+        vision=VisionSettings(name="vit_large_patch14_clip_224", visual_tokens=64),
+        language=LanguageSettings(width=1024, heads=16),
+    ),
 }

@@ -31,13 +31,14 @@ _FOLLOWS_PRESET: dict[str, Section] = {
     "small": {"rows": 32, "optimizer": {"lr": 5e-4}},
     "base": {"rows": 64},
     "base32": {"rows": 64},
+    "large": {"rows": 64},
 }
 
 
 class Train(Settings):
     """Everything that decides a run, apart from the shards it reads."""
 
-    preset: str = Field("nano", description="named sizes: nano, tiny, small, base, base32")
+    preset: str = Field("nano", description="named sizes: nano, tiny, small, base, base32, large")
     model: Section = Field(default_factory=dict, description="sizes that differ from the preset's")
     objective: Member = Field("lcl", description="what is trained for: a file of lcl_train/objectives")
     steps: int | None = Field(None, gt=0, description="optimiser steps; None: as many as `epochs` takes")

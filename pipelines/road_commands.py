@@ -11,7 +11,7 @@ from pipelines import options
 def train(
     shards: options.Shards,
     out: options.Out,
-    preset: Annotated[str, typer.Option(help="nano, tiny, small, base or base32.")] = "nano",
+    preset: Annotated[str, typer.Option(help="nano, tiny, small, base, base32 or large.")] = "nano",
     objective: options.Objective = "lcl",
     resume: Annotated[str, typer.Option(help="auto, never, or a checkpoint folder.")] = "auto",
     settings: options.Set = [],  # noqa: B006
