@@ -177,3 +177,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing(shards, tmp_pa
 def test_rows_longer_than_the_context_are_refused(shards, tmp_path):
     with pytest.raises(RecipeError, match=r"pack\.row_tokens 65: at most .*context, 64"):
         train(shards, tmp_path, tiny.settings(pack={"row_tokens": 65}), "auto", QUIET)
+
+
+def test_minutes_are_a_reason_to_save_too(shards, tmp_path):
+    settings = tiny.settings(steps=3, save_every_steps=100, save_every_minutes=1e-9, keep_last=9)
+    train(shards, tmp_path, settings, "never", QUIET)
+    saved = checkpoint.checkpoints(tmp_path / "checkpoints")
+    assert [checkpoint.read_state(path).step for path in saved] == [1, 2, 3]
