@@ -58,9 +58,8 @@ class Batch:
         pair_position: [P] flat place of `<BoI>` of each image that has something of its document before it.
         pair_image: [P] that image's number in `pixels`.
         pair_context: [P], equal for identical contexts.
-        pair_valid: bool [P], False for what only fills a fixed shape.
         label_position: [L] flat places at which something is to be told.
-        labels: [L] what: text, end of text and `<BoI>`; `IGNORED` only fills a fixed shape.
+        labels: [L] what: text, end of text and `<BoI>`.
         match_position: [M] flat places of the last tokens of captions to judge.
         matches: [M], 1 where image and text belong together.
         documents: id of each segment's document; empty for padding.
@@ -80,7 +79,6 @@ class Batch:
     pair_position: Tensor
     pair_image: Tensor
     pair_context: Tensor
-    pair_valid: Tensor
     label_position: Tensor
     labels: Tensor
     match_position: Tensor
@@ -259,7 +257,6 @@ def _indices(laid: list[_Laid], specials: SpecialTokens, slots: int, row_tokens:
         "pair_position": boi,
         "pair_image": images[boi],
         "pair_context": np.array([contexts[pair] for pair in pairs], np.int64),
-        "pair_valid": np.ones(len(boi), np.bool_),
         "label_position": told,
         "labels": labels[told],
         "match_position": np.cumsum(lengths)[judged] - 1,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from lcl_train.collate import IGNORED, Batch
+from lcl_train.collate import Batch
 from lcl_train.model import LCLModel
 
 
@@ -45,13 +45,13 @@ def useful(batch: Batch, ranks: int = 1) -> Work:
         batch: of one rank.
         ranks: whose pairs are compared with one another; all are taken to have as many.
     """
-    pairs = int(batch.pair_valid.sum())
+    pairs = len(batch.pair_image)
     owned = (length for length, owner in zip(batch.segments.lengths, batch.documents, strict=False) if owner)
     return Work(
         images=batch.n_images,
         tokens=batch.n_tokens,
         seen=_seen(owned, batch.segments.causal),
-        labels=int((batch.labels != IGNORED).sum()),
+        labels=len(batch.labels),
         pairs=pairs,
         compared=pairs * pairs * ranks,
     )
@@ -59,7 +59,7 @@ def useful(batch: Batch, ranks: int = 1) -> Work:
 
 def filled(batch: Batch, ranks: int = 1) -> Work:
     """The work that a batch makes, with all that fills its shape."""
-    pairs = len(batch.pair_valid)
+    pairs = len(batch.pair_image)
     return Work(
         images=len(batch.pixels),
         tokens=len(batch.tokens),

@@ -89,16 +89,28 @@ class Run:
         self.task = Task(self.model, objective)
         wrapped = parallel.wrap(self.task, settings.parallel, self.model.blocks, self.device, self.is_half)
         self.optimizer = build_optimizer(self.task, settings.optimizer)
-        facts = {"settings": settings.model_dump(mode="json"), "model": self.sizes.model_dump(mode="json")}
-        self.guard = Guard(
-            out, self.model, self.optimizer, {**facts, "is_half": self.is_half}, parallel.rank()
-        )
         self._learn = Step(self.task, wrapped, self.optimizer, settings.optimizer, self.is_half, self._watch)
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
+        self.guard, self.meter = self._guard(), self._meter()
+        self.loader = Loader(shards, self._fitting(), settings.workers)
+        self._look = self._validation(shards) if len(self.loader.held) else None
+        self.step, self.steps = 0, settings.steps or self.loader.steps(settings.epochs)
+        self.losses: dict[str, float] = {}
+        self.best: checkpoint.Best | None = None
+
+    def _guard(self) -> Guard:
+        settings, sizes = (given.model_dump(mode="json") for given in (self.settings, self.sizes))
+        facts = {"settings": settings, "model": sizes, "is_half": self.is_half}
+        return Guard(self.out, self.model, self.optimizer, facts, parallel.rank())
+
+    def _meter(self) -> Meter:
         peak = peak_flops(self.device) if self.is_half else None  # the table is of half precision
-        again, twice = settings.speed.checkpoint_blocks, settings.accumulate > 1
-        self.meter = Meter(costs_of(self.model), peak, again, twice, parallel.world())
-        fitting = Fitting(
+        again, twice = self.settings.speed.checkpoint_blocks, self.settings.accumulate > 1
+        return Meter(costs_of(self.model), peak, again, twice, parallel.world())
+
+    def _fitting(self) -> Fitting:
+        settings = self.settings
+        return Fitting(
             rows=settings.rows,
             pack=settings.pack,
             slots=self.model.slots,
@@ -106,21 +118,17 @@ class Run:
             seed=settings.seed,
             min_images=settings.min_images,
             holdout=settings.holdout,
-            layout=objective.layout,
+            layout=self.task.objective.layout,
             weights=settings.weights,
             accumulate=settings.accumulate,
             rank=parallel.rank(),
             world=parallel.world(),
             pinned=self.device.type == "cuda",
         )
-        self.loader = Loader(shards, fitting, settings.workers)
-        nbytes = token_bytes(shards.folders[0], shards.special_tokens.vocab_size)
-        self._look = (
-            Validation(self.loader, self.task, nbytes, self.is_half) if len(self.loader.held) else None
-        )
-        self.step, self.steps = 0, settings.steps or self.loader.steps(settings.epochs)
-        self.losses: dict[str, float] = {}
-        self.best: checkpoint.Best | None = None
+
+    def _validation(self, shards: Shards) -> Validation:
+        nbytes = token_bytes(shards.folders[0], self.sizes.language.vocab_size)
+        return Validation(self.loader, self.task, nbytes, self.is_half)
 
     def resume(self, where: str | Path) -> None:
         """Go on at a checkpoint, if there is one to go on at.

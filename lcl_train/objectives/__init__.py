@@ -8,6 +8,7 @@ micro-batches. Every parameter that trains must be reached whatever the batch ho
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -102,7 +103,7 @@ def pairs(model: LCLModel, outputs: Outputs, batch: Batch) -> Pairs:
         contexts=model.foretell(outputs.stream.index_select(0, batch.pair_position)),
         keys=batch.image_keys.index_select(0, batch.pair_image),
         context_ids=batch.pair_context,
-        valid=batch.pair_valid,
+        valid=torch.ones_like(batch.pair_image, dtype=torch.bool),
     )
 
 
