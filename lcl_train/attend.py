@@ -30,8 +30,7 @@ class Segments:
 
     Attributes:
         lengths: tokens of each document.
-        bounds: int32 [documents + 1], where each begins, and the end; longer where a fixed shape is asked
-            for, as if empty documents followed.
+        bounds: int32 [documents + 1], where each begins, and the end.
         longest: no document has more tokens; a constant of the run, so that nothing is compiled anew.
         causal: whether a token sees only what stands before it; else all of its document.
         blocks: the tiles that FlexAttention works on, if that is the back end.
@@ -44,29 +43,22 @@ class Segments:
     blocks: BlockMask | None = None
 
     @classmethod
-    def of(
-        cls, lengths: Sequence[int], causal: bool = True, longest: int | None = None, room: int | None = None
-    ) -> "Segments":
+    def of(cls, lengths: Sequence[int], causal: bool = True, longest: int | None = None) -> "Segments":
         """Segments of these lengths.
 
         Args:
             lengths: tokens of each document.
             causal: whether a token sees only what stands before it; else all of its document.
             longest: an upper bound of the lengths; None: the largest of them.
-            room: documents that `bounds` shall have room for; None: as many as there are.
 
         Raises:
-            RecipeError: if there are more documents, or longer ones.
+            RecipeError: if there is a longer document.
         """
         most = max(lengths, default=0)
-        longest, room = (most if longest is None else longest), (len(lengths) if room is None else room)
-        if len(lengths) > room or most > longest:
-            raise RecipeError(
-                f"{len(lengths)} documents of up to {most} tokens: there is room for {room} of {longest}"
-            )
-        ends = list(accumulate(lengths, initial=0))
-        bounds = torch.tensor(ends + ends[-1:] * (room - len(lengths)), dtype=torch.int32)
-        return cls(tuple(lengths), bounds, longest, causal)
+        if longest is not None and most > longest:
+            raise RecipeError(f"a document of {most} tokens: there is room for {longest}")
+        bounds = torch.tensor(list(accumulate(lengths, initial=0)), dtype=torch.int32)
+        return cls(tuple(lengths), bounds, most if longest is None else longest, causal)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Segments":
         """The same segments with `bounds` on another device."""
