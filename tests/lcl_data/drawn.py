@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from lcl_data import files, store
 from lcl_data.engine import Engine
-from lcl_data.spool import count
+from lcl_data.outcomes import count
 from lcl_data.stage import Stage, Unit
 from schemas.images import IMAGES, SUCCESS
 from schemas.manifest import Input
