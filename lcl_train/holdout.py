@@ -46,7 +46,11 @@ def held_out(shards: Shards, min_images: int, share: float) -> NDArray[np.int64]
     wanted = min(count(found * len(shards) // max(len(has_enough), 1), share), found // _SMALLEST_CORPUS)
     if not wanted:
         return np.zeros(0, np.int64)
-    return np.asarray(rows[numbers <= np.partition(numbers, wanted - 1)[wanted - 1]])
+    last = np.partition(numbers, wanted - 1)[wanted - 1]
+    chosen = numbers <= last
+    if np.count_nonzero(chosen) > found // _SMALLEST_CORPUS:  # the last document has many parts
+        chosen = numbers < last
+    return np.asarray(rows[chosen])
 
 
 def _asked(shards: Shards) -> list[int]:

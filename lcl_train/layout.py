@@ -156,11 +156,11 @@ def _pairs(
             f"row_tokens {pack.row_tokens}: pairs take {2 * slots + 11}; raise it to that or more"
         )
     wrong = _texts(draw.before, specials, room) if draw.before and layout.mismatches else []
-    foreign = next((text for text in wrong if len(text)), None)
     alone, first = np.zeros(1, np.intp), np.array([specials.image], np.int32)
     for image, text in enumerate(_texts(draw.document, specials, room)):
         if not len(text):
             continue
+        foreign = next((other for other in wrong if len(other) and not np.array_equal(other, text)), None)
         context = _ids(specials.sot, text, specials.boi)
         caption = _ids(first, text, specials.eot)
         segments = [Segment(context, alone, generates=False)]

@@ -26,7 +26,7 @@ from schemas.errors import CheckpointError, RecipeError, ShardError
 
 __all__ = ["Fitting", "Loader"]
 
-_SAMPLE = 1000  # documents laid out to learn how long they are where sizes do not say it
+_SAMPLE = 4096  # documents packed to learn how many rows they take
 
 
 class Loader:
@@ -62,29 +62,26 @@ class Loader:
         self._only = None if rows is None else np.sort(rows)
         self._draws = Mixture(self._sources(), fitting.weights or (1.0,))
         self._samples = [source.sample() for source in self._draws.sources]
-        if not all(documents for _, documents in self._samples):
-            raise ShardError(
-                f"the training shards hold no documents with {fitting.min_images} pictures or more; "
-                "look at the ledger of the stages before"
-            )
+        for source, (_, documents) in enumerate(self._samples):
+            if not documents:
+                raise ShardError(self._nothing_in(source))
         self.documents = round(sum(documents for _, documents in self._samples))
         self._packer = Packer(fitting.pack)
         self._before = -1
         self._state = self._snapshot()
 
     def steps(self, epochs: float) -> int:
-        """About how many batches the epochs fill: the tighter of the two budgets decides.
+        """About how many batches the epochs fill, by packing a sample of the documents.
 
         An epoch draws as many documents as all sources have, whatever their weights.
         """
-        means = np.array([self._means(sample) for sample, _ in self._samples])
-        tokens, images = (np.array(self._draws.weights) @ means).tolist()
-        pack = self.fitting.pack
-        rows: float = self.documents * max(tokens / pack.row_tokens, images / pack.row_images)
+        rows_a_document = [self._rows_for(sample) for sample, _ in self._samples]
+        rows: float = self.documents * np.dot(self._draws.weights, rows_a_document)
         return max(1, ceil(epochs * rows / self.fitting.rows - 1e-6))
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Batches from the present state on."""
+        self.load_state_dict(self._state)  # what another iteration planned ahead was not given
         for state, batch in self._renderer.batches(self._plans()):
             self._state = state
             yield batch
@@ -107,12 +104,12 @@ class Loader:
 
     def rehearse(self, rows: int) -> tuple[PackStats, int]:
         """What the next rows hold, and how many documents begin in them; the state stays as it is."""
-        given, here = self._state, self._snapshot()
+        given = self._state
+        self.load_state_dict(given)
         self._packer.stats = PackStats()
         starts = sum(piece.part == 0 for _ in range(rows) for piece in self._next_row())
         stats = self._packer.stats
-        self.load_state_dict(here)
-        self._state = given
+        self.load_state_dict(given)
         return stats, starts
 
     def state_dict(self) -> dict[str, Any]:
@@ -167,20 +164,30 @@ class Loader:
         folders = [np.array(shards.files_of(number)) for number in range(len(shards.folders))]
         return [Source(shards, files, self._is_drawn, (seed, n)) for n, files in enumerate(folders)]
 
+    def _nothing_in(self, source: int) -> str:
+        folders = self.shards.folders if self.fitting.weights is None else self.shards.folders[source:][:1]
+        return (
+            f"{', '.join(map(str, folders))}: no document with {self.fitting.min_images} pictures or more is "
+            f"left to draw ({len(self.held)} of the corpus are held out); look at the ledger of the stages "
+            "before, set holdout=0, or leave the folder out"
+        )
+
     def _is_drawn(self, rows: Ints, images: Ints) -> NDArray[np.bool_]:
         if self._only is not None:
             return np.isin(rows, self._only)
         return (images >= self.fitting.min_images) & ~np.isin(rows, self.held)
 
-    def _means(self, sample: Ints) -> tuple[float, float]:
-        """Tokens and images that a document of a sample takes of its rows."""
-        if self.fitting.layout.kind == "interleaved":
-            _, _, tokens, images = sample.mean(0).tolist()
-            return tokens + images * (self.fitting.slots + 1), images
-        draws = [Drawn(*fields) for fields in sample[:_SAMPLE].tolist()]
-        pieces = [piece for drawn in draws for piece in self._pieces(drawn, drawn.row)]
-        sums = [sum(piece.tokens for piece in pieces), sum(piece.images for piece in pieces)]
-        return sums[0] / len(draws), sums[1] / len(draws)
+    def _rows_for(self, sample: Ints) -> float:
+        """Rows that a document of a sample takes, empty places included."""
+        packer, some = Packer(self.fitting.pack), sample[:_SAMPLE].tolist()
+        for drawn in (Drawn(*fields) for fields in some):
+            for piece in self._pieces(drawn, drawn.row):
+                packer.push(piece)
+            while packer.is_full:
+                packer.pop()
+        while len(packer):
+            packer.pop()
+        return packer.stats.rows / len(some)
 
     def _plans(self) -> Iterator[Plan]:
         """The rows of one step after the other, dealt out to its batches."""
@@ -190,11 +197,18 @@ class Loader:
             yield from (Plan(rows[first::batches], state) for first in range(batches))
 
     def _next_row(self) -> list[Piece]:
+        idle = 0
         while not self._packer.is_full:
             drawn = self._draws.next()
-            for piece in self._pieces(drawn, self._before):
+            pieces = list(self._pieces(drawn, self._before))
+            for piece in pieces:
                 self._packer.push(piece)
-            self._before = drawn.row
+            self._before, idle = drawn.row, 0 if pieces else idle + 1
+            if idle > len(self.shards):
+                raise ShardError(
+                    "no picture of the training shards has a text to be paired with; "
+                    "take an objective that learns from whole documents"
+                )
         return self._packer.pop()
 
     def _pieces(self, drawn: Drawn, before: int) -> Iterator[Piece]:

@@ -88,7 +88,9 @@ class Renderer:
             yield from ((plan.state, self._render(plan.rows)) for plan in plans)
             return
         ahead: deque[tuple[dict[str, Any], Future[Batch]]] = deque()
-        most = max(2, ceil(2 * self.workers * self.fitting.world / self.fitting.rows))
+        most = max(
+            2, ceil(2 * self.workers * self.fitting.world * self.fitting.accumulate / self.fitting.rows)
+        )
         with ThreadPoolExecutor(self.workers, "loader") as pool:
             try:
                 for plan in plans:

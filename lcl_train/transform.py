@@ -42,7 +42,10 @@ def decode(encoded: bytes | memoryview) -> Pixels:
             return np.asarray(decode_jpeg(encoded, "RGB"), np.uint8)
         except ValueError:
             pass  # torn, or of colours that only Pillow turns into RGB: it decides
-    return np.array(Image.open(io.BytesIO(encoded)).convert("RGB"))
+    try:
+        return np.array(Image.open(io.BytesIO(encoded)).convert("RGB"))
+    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:  # of damaged PNG, among others
+        raise OSError(f"no usable picture: {error}") from error
 
 
 def random_crop(picture: Pixels, side: int, *seed: object) -> Tensor:

@@ -170,10 +170,12 @@ class _Findings:
         self._add(f"image_gain_{name}", float(worse), int(counted.sum()))
 
     def told(self, weights: Mapping[str, float]) -> dict[str, float]:
-        """Everything by name."""
+        """Everything by name; nothing where the documents held out have nothing to tell."""
         found = {**self._means(), **self._of_pairs()}
         terms = [weight * found[name] for name, weight in weights.items() if name in found]
-        return {"total": sum(terms), **found, **_health("visual", torch.cat(self._visual))}
+        if seen := [visual for visual in self._visual if len(visual)]:
+            found |= _health("visual", torch.cat(seen))
+        return {"total": sum(terms), **found} if terms else found
 
     def _add(self, name: str, total: float, n: float) -> None:
         self._sums[name][0] += total

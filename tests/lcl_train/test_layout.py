@@ -105,3 +105,8 @@ def test_what_is_masked_is_what_is_told():
     )
     assert batch.positions.tolist()[:46] == list(range(46))
     assert batch.hidden.shape == (1, SLOTS)
+
+
+def test_a_foreign_text_that_reads_the_same_is_no_mismatch():
+    layout = Layout("pairs", captions=True, mismatches=True)
+    assert [part.segments[-1].matches for part in laid(layout, OTHER, OTHER)] == [True]
