@@ -6,6 +6,7 @@ at a time, and rank 0 writes. So a run moves between one process, DDP and FSDP2.
 is not used: its folders hold a pickled `.metadata`. All ranks must see the folder.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -22,13 +23,13 @@ from torch import Tensor, nn
 
 from lcl_train import parallel
 from lcl_train.presets import ModelSettings
+from lcl_train.step_folders import TEMPORARY, checkpoints, named, remove, sweep
 from schemas.errors import CheckpointError
 from schemas.overrides import differences
 
 VERSION = 1
 _MODEL, _TRAINING, _STATE = "model.safetensors", "training.safetensors", "state.json"
 _AVERAGES = "averages.safetensors"  # only of runs that keep them
-_PREFIX, _TEMPORARY = "step-", ".tmp-"
 _PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt"}
 
 
@@ -81,17 +82,15 @@ def save(
     Raises:
         OSError: the disk is full or gone; the checkpoints before it stay.
     """
-    path = _named(folder, state.step)
+    path = named(folder, state.step)
     tensors = {_MODEL: model.state_dict(), _TRAINING: {**_optimizer_tensors(model, optimizer), **_rng()}}
     if averages is not None:
         tensors[_AVERAGES] = dict(averages)
     gathered = ((name, _on_host(each)) for name, each in tensors.items())
     if parallel.is_main():
         _write(path, state, gathered)
-        best = state.best and _named(folder, state.best.step)
-        for old in checkpoints(folder)[:-keep_last]:
-            if old != best:
-                shutil.rmtree(old)
+        best = state.best and named(folder, state.best.step)
+        remove(old for old in checkpoints(folder)[:-keep_last] if old != best)
     else:
         deque(gathered, maxlen=0)
     parallel.barrier()
@@ -100,47 +99,39 @@ def save(
 
 def _write(path: Path, state: State, files: Iterable[tuple[str, dict[str, Tensor]]]) -> None:
     folder = path.parent
-    draft = folder / f"{_TEMPORARY}{path.name}"
+    draft = folder / f"{TEMPORARY}{path.name}"
     sweep(folder)
     draft.mkdir(parents=True)
     for name, tensors in files:
-        save_file(tensors, draft / name)
+        write_tensors(draft / name, tensors)
     (draft / _STATE).write_text(state.model_dump_json(indent=1))
     for file in draft.glob("*.safetensors"):  # safetensors makes files that only their owner may read
         file.chmod((draft / _STATE).stat().st_mode)
     for file in [*draft.iterdir(), draft]:
         _sync(file)
     if path.exists():  # a run that was set back to an earlier step gets here again
-        shutil.rmtree(path)
+        remove([path])
     draft.rename(path)
     _sync(folder)
 
 
-def cut(folder: Path, step: int) -> None:
-    """Remove what came after a step, because the run goes back to it. Rank 0 alone calls it."""
-    for path in checkpoints(folder):
-        if path > _named(folder, step):
-            shutil.rmtree(path)
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file.
 
-
-def _named(folder: Path, step: int) -> Path:
-    return folder / f"{_PREFIX}{step:08d}"
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints of a folder, oldest first."""
-    return sorted(folder.glob(f"{_PREFIX}*"))
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed run left half-written."""
-    for path in folder.glob(f"{_TEMPORARY}*"):
-        shutil.rmtree(path)
+    Raises:
+        OSError: the disk is full or gone; the folder of the file is removed, to make room.
+    """
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        shutil.rmtree(path.parent)
+        code = errno.ENOSPC if "os error 28" in str(error) else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""
-    draft = path.with_name(f"{_TEMPORARY}{path.name}")
+    draft = path.with_name(f"{TEMPORARY}{path.name}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
 
@@ -165,9 +156,9 @@ def locate(path: Path) -> Path:
 
 def _best_of(newest: Path) -> Path:
     best = read_state(newest).best
-    if best is None or not _named(newest.parent, best.step).exists():
+    if best is None or not named(newest.parent, best.step).exists():
         raise CheckpointError(f"{newest.parent}: knows no best checkpoint; give the folder of the run itself")
-    return _named(newest.parent, best.step)
+    return named(newest.parent, best.step)
 
 
 def read_state(path: Path) -> State:
@@ -217,12 +208,17 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, size
     """Put model, optimiser and random generators where the checkpoint left them; return its state.
 
     Raises:
-        CheckpointError: it is torn, or of a network of other sizes, which are named.
+        CheckpointError: it is torn, or of another optimiser or other sizes, which are named.
     """
     state = read_state(path)
     if differing := differences(state.model.model_dump(), sizes.model_dump()):
         raise CheckpointError(
             f"{path}: of another network: {'; '.join(differing)}; use its settings or a new folder"
+        )
+    was, is_now = state.settings["optimizer"]["name"], type(optimizer).__name__.lower()
+    if was != is_now:
+        raise CheckpointError(
+            f"{path}: optimizer.name was {was}, is {is_now}; restore it or take a new folder"
         )
     load_weights(model, read_model(path), path)
     training = _read(path / _TRAINING)

@@ -70,7 +70,8 @@ def footprint(
     groups = optimizer.param_groups
     states = [(2 if "betas" in group else 1) * p.numel() for group in groups for p in group["params"]]
     chunk = min(len(batch.labels), getattr(task.objective, "chunk", 0))
-    held = 2 * settings.workers + 1 if next(task.parameters()).device.type == "cpu" else 2
+    is_cpu = next(task.parameters()).device.type == "cpu"
+    held = settings.accumulate + (2 * settings.workers if is_cpu else 1)  # of a step, and ahead of it
     vocabulary = task.model.settings.language.vocab_size
     return Footprint(
         weights=4 * weights,

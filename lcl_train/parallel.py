@@ -170,6 +170,12 @@ def wrap(
     return module
 
 
+def own_part(value: Tensor) -> Tensor:
+    """What this rank holds of a tensor that may be sharded."""
+    part: Tensor = value.to_local() if hasattr(value, "to_local") else value
+    return part
+
+
 def whole(value: Tensor) -> Tensor:
     """All of a tensor that may be sharded; all ranks must ask for it, in the same order."""
     return value.full_tensor() if isinstance(value, DTensor) else value

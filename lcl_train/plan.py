@@ -27,6 +27,7 @@ from lcl_train.memory import capacity, forget_peak, peak, resident
 from lcl_train.pack import PackStats
 from lcl_train.run import Run
 from lcl_train.settings import Train
+from schemas.errors import LclError
 
 Section = dict[str, Any]
 _REHEARSED = 2048  # rows
@@ -78,7 +79,12 @@ def plan(shards: Shards, settings: Train) -> dict[str, Section]:
     with tempfile.TemporaryDirectory() as nowhere:
         run = Run(shards, Path(nowhere), settings)
         stats, documents = run.loader.rehearse(_REHEARSED)
-        measured = _measure(run, _rows_to_measure(run, stats))
+        try:
+            measured = _measure(run, _rows_to_measure(run, stats))
+        except LclError as error:
+            if type(error) is LclError:  # the guard's: its folder goes with this plan
+                raise LclError("the first steps already give no number; lower optimizer.lr") from error
+            raise
     times = settings.rows / measured.rows
     return {
         "run": {

@@ -35,7 +35,7 @@ def replay(folder: Path) -> dict[str, Any]:
     settings, sizes = Train.model_validate(facts["settings"]), ModelSettings.model_validate(facts["model"])
     objective = find_objective(settings)
     task = Task(LCLModel(sizes, objective.heads(sizes)), objective)
-    own = folder / WEIGHTS
+    own = folder.parent / "rank-0" / WEIGHTS  # the only one who keeps them
     where = own if own.exists() else checkpoint.locate(folder.parents[1])
     weights = load_file(own) if own.exists() else checkpoint.read_model(where)
     checkpoint.load_weights(task.model, weights, where)

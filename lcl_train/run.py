@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lcl_data.shards import Shards
-from lcl_train import checkpoint, parallel
+from lcl_train import checkpoint, parallel, step_folders
 from lcl_train.collate import Batch
 from lcl_train.devices import peak_flops
 from lcl_train.ema import Average
@@ -27,7 +27,7 @@ from lcl_train.step import Step
 from lcl_train.task import Task
 from lcl_train.validation import Validation
 from lcl_train.vocabulary import token_bytes
-from schemas.errors import RecipeError
+from schemas.errors import LclError, RecipeError
 from schemas.members import build
 
 CHECKPOINTS, SETTINGS = "checkpoints", "settings.json"
@@ -85,7 +85,7 @@ class Run:
         torch.manual_seed(settings.seed)
         objective = find_objective(settings)
         self.model = LCLModel(self.sizes, objective.heads(self.sizes)).to(self.device)
-        hasten(self.model, settings.speed)
+        hasten(self.model, settings.speed, is_half=self.is_half)
         self.task = Task(self.model, objective)
         wrapped = parallel.wrap(self.task, settings.parallel, self.model.blocks, self.device, self.is_half)
         self.optimizer = build_optimizer(self.task, settings.optimizer)
@@ -134,24 +134,27 @@ class Run:
         """Go on at a checkpoint, if there is one to go on at.
 
         Raises:
-            RecipeError: `never`, but the folder holds a run.
+            RecipeError: `never`, or the checkpoint of another run, but the folder holds one.
             CheckpointError: it is torn, or of another network or other shards.
         """
         folder = self.out / CHECKPOINTS
-        has_run = bool(checkpoint.checkpoints(folder))
+        has_run = bool(step_folders.checkpoints(folder))
         if where == "never" and has_run:
             raise RecipeError(f"{self.out}: holds a run; resume it with --resume auto, or take a new folder")
         if where != "never" and (where != "auto" or has_run):
             path = checkpoint.locate(folder if where == "auto" else Path(where))
+            is_own = path.parent.resolve() == folder.resolve()
+            if has_run and not is_own:
+                raise RecipeError(f"{self.out}: holds a run, and {path} is of another; take a new folder")
             state = checkpoint.restore(path, self.model, self.optimizer, self.sizes)
             if self.average is not None:
                 self.average.load(checkpoint.read_averages(path) or dict(self.model.named_parameters()))
             self.loader.load_state_dict(state.loader)
-            self.step, self.best = state.step, state.best
+            self.step, self.best = state.step, state.best if is_own else None
         parallel.barrier()  # nobody looks for a checkpoint any more
         if parallel.is_main():
-            checkpoint.sweep(folder)
-            checkpoint.cut(folder, self.step)
+            step_folders.sweep(folder)
+            step_folders.cut(folder, self.step)
             self.out.mkdir(parents=True, exist_ok=True)
             checkpoint.write_text(self.out / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
 
@@ -194,7 +197,18 @@ class Run:
         return is_better
 
     def save(self) -> Path:
-        """Write the checkpoint of this step."""
+        """Write the checkpoint of this step.
+
+        Raises:
+            LclError: a loss, gradient or weight is no number; nothing is written then.
+        """
+        self.guard.settle()
+        weights = (parallel.own_part(weight) for weight in self.model.state_dict().values())
+        if parallel.total([sum(not bool(weight.isfinite().all()) for weight in weights)])[0]:
+            raise LclError(
+                f"step {self.step}: the update made weights that are no numbers; go on from an earlier "
+                f"checkpoint in {self.out} with a lower optimizer.lr"
+            )
         state = checkpoint.State(
             step=self.step,
             settings=self.settings.model_dump(mode="json"),

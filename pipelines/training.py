@@ -57,7 +57,7 @@ def train(
     console.is_mute = not is_main()
     step = _settled(section, settings)
     stage = stage_of(shards, out, section, settings)
-    if stage.finished():
+    if stage.finished() and resume == "auto":
         console.say(f"train: {out} is finished under these settings")
         return _shown(_summary(out), console)
     if is_main():

@@ -64,4 +64,4 @@ def _judged(model: LCLModel, outputs: Outputs, batch: Batch) -> Mean:
     ends = outputs.stream.index_select(0, batch.match_position)
     logits: Tensor = model.heads["match"](ends).squeeze(-1).float()
     loss = functional.binary_cross_entropy_with_logits(logits, batch.matches.float(), reduction="sum")
-    return Mean(loss, len(logits))
+    return Mean(loss, (batch.matches >= 0).sum())

@@ -1,9 +1,10 @@
 import json
+import resource
 
 import pytest
 import torch
 
-from lcl_train import checkpoint
+from lcl_train import checkpoint, step_folders
 from lcl_train.model import LCLModel
 from lcl_train.optim import OptimizerSettings, build_optimizer
 from schemas.errors import CheckpointError
@@ -68,7 +69,7 @@ def test_the_best_is_kept_until_another_is_better(tmp_path):
         mark = best and checkpoint.Best(step=best, metric="val/total", value=1 / best)
         checkpoint.save(folder, state(step, best=mark), *network(), keep_last=1)
         kept = sorted({step, best or step})
-        assert [checkpoint.read_state(path).step for path in checkpoint.checkpoints(folder)] == kept
+        assert [checkpoint.read_state(path).step for path in step_folders.checkpoints(folder)] == kept
         if best:
             assert checkpoint.read_state(checkpoint.locate(tmp_path / "best")).step == best
 
@@ -78,8 +79,8 @@ def test_going_back_forgets_what_came_after(tmp_path):
     for step in (5, 10, 15):
         checkpoint.save(tmp_path, state(step, best=mark if step == 15 else None), *network(), keep_last=3)
     assert checkpoint.locate(tmp_path / "best").name == "step-00000015"
-    checkpoint.cut(tmp_path, 10)
-    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-00000005", "step-00000010"]
+    step_folders.cut(tmp_path, 10)
+    assert [path.name for path in step_folders.checkpoints(tmp_path)] == ["step-00000005", "step-00000010"]
     with pytest.raises(CheckpointError, match="knows no best checkpoint; give the folder of the run itself"):
         checkpoint.locate(tmp_path / "best")
 
@@ -143,3 +144,36 @@ def test_a_newer_layout_is_refused(saved):
 def test_nothing_there_is_said(tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint"):
         checkpoint.locate(tmp_path / "nowhere")
+
+
+def test_another_optimizer_is_refused(saved):
+    model = LCLModel(SIZES)
+    with pytest.raises(CheckpointError, match=r"optimizer\.name was adamw, is muon"):
+        checkpoint.restore(saved, model, build_optimizer(model, OptimizerSettings(name="muon")), SIZES)
+
+
+def test_a_checkpoint_half_removed_is_none(tmp_path, monkeypatch):
+    def killed(path):
+        (path / "state.json").unlink()
+        raise KeyboardInterrupt
+
+    for step in (5, 10):
+        checkpoint.save(tmp_path, state(step), *network(), keep_last=2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(step_folders.shutil, "rmtree", killed)
+        step_folders.cut(tmp_path, 5)
+    assert checkpoint.read_state(checkpoint.locate(tmp_path)).step == 5
+    step_folders.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
+
+
+def test_a_full_disk_is_told_as_one(tmp_path):
+    checkpoint.save(tmp_path, state(5), *network(), keep_last=2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=r"model\.safetensors"):
+            checkpoint.save(tmp_path, state(10), *network(), keep_last=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]

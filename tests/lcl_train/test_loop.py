@@ -10,8 +10,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from lcl_train import checkpoint
+from lcl_data.shards import Shards
+from lcl_train import checkpoint, step_folders
 from lcl_train.loop import train
+from lcl_train.run import Run
 from schemas.errors import CheckpointError, LclError, RecipeError
 from tests.lcl_train import tiny
 
@@ -168,7 +170,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing(shards, tmp_pa
     with pytest.raises(LclError, match=r"is no number; .*lower optimizer\.lr"):
         train(shards, tmp_path, wild, "auto", QUIET)
     step = len(tiny.losses(tmp_path))
-    assert [checkpoint.read_state(p).step for p in checkpoint.checkpoints(tmp_path / "checkpoints")][-1:] in (
+    saved = step_folders.checkpoints(tmp_path / "checkpoints")
+    assert [checkpoint.read_state(path).step for path in saved][-1:] in (
         [],
         [step],
     )
@@ -182,5 +185,23 @@ def test_rows_longer_than_the_context_are_refused(shards, tmp_path):
 def test_minutes_are_a_reason_to_save_too(shards, tmp_path):
     settings = tiny.settings(steps=3, save_every_steps=100, save_every_minutes=1e-9, keep_last=9)
     train(shards, tmp_path, settings, "never", QUIET)
-    saved = checkpoint.checkpoints(tmp_path / "checkpoints")
+    saved = step_folders.checkpoints(tmp_path / "checkpoints")
     assert [checkpoint.read_state(path).step for path in saved] == [1, 2, 3]
+
+
+def test_the_checkpoint_of_another_run_does_not_go_on_in_a_folder_that_holds_one(shards, tmp_path):
+    for name in ("mine", "theirs"):
+        train(shards, tmp_path / name, tiny.settings(steps=2), "never", QUIET)
+    with pytest.raises(RecipeError, match=r"holds a run, and .* is of another; take a new folder"):
+        train(shards, tmp_path / "mine", tiny.settings(steps=4), tmp_path / "theirs", QUIET)
+    told = train(shards, tmp_path / "third", tiny.settings(steps=4), tmp_path / "theirs", QUIET)
+    assert told["step"] == 4
+
+
+def test_weights_that_are_no_numbers_are_not_saved(shards, tmp_path):
+    run = Run(Shards(shards), tmp_path, tiny.settings())
+    run.save()
+    run.step, run.model.head.weight.data[0, 0] = 1, float("inf")
+    with pytest.raises(LclError, match="the update made weights that are no numbers"):
+        run.save()
+    assert [path.name for path in step_folders.checkpoints(tmp_path / "checkpoints")] == ["step-00000000"]

@@ -9,7 +9,7 @@ from rich.console import Console
 from torch.nn import functional
 
 from lcl_data.shards import Shards
-from lcl_train import checkpoint, parallel
+from lcl_train import checkpoint, parallel, step_folders
 from lcl_train.collate import IGNORED
 from lcl_train.diagnostics import effective_rank
 from lcl_train.loader import Fitting, Loader
@@ -151,7 +151,7 @@ def test_the_checkpoint_of_the_lowest_loss_on_held_out_documents_is_kept(folder,
     assert len(losses) == 6
     kept = checkpoint.read_state(checkpoint.locate(tmp_path)).best
     assert (kept.step, kept.metric, kept.value) == (step, "val/total", losses[step])
-    found = [checkpoint.read_state(path).step for path in checkpoint.checkpoints(tmp_path / "checkpoints")]
+    found = [checkpoint.read_state(path).step for path in step_folders.checkpoints(tmp_path / "checkpoints")]
     assert found == sorted({step, 12})
     assert checkpoint.read_state(checkpoint.locate(tmp_path / "best")).step == step
 
