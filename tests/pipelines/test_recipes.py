@@ -35,7 +35,7 @@ def tell(work: Path, recipe: str, *wrong: str) -> str:
         ("train.model.vision.visual_tokens=3", "visual_tokens 3: give a square number"),
         ("train.model.vision.heads=7", "dim should be divisible by num_heads"),
         ("train.model.language.heads=7", "model.language: width 96: not a multiple of the 7 heads"),
-        ("train.objective=foo", "no member 'foo'; did you mean lcl"),
+        ("train.objective=foo", "no member 'foo'; did you mean blip2, clip, coca"),
         ("train.objective={lcl: {weigth: 2}}", "weigth: no such setting"),
         ("train.optimizer.lr=-1", "train.optimizer.lr: Input should be greater than 0 (found -1)"),
         ("train.pack.row_tokens=4000", "pack.row_tokens 4000: at most model.language.context, 1024"),
