@@ -103,7 +103,6 @@ def _walk(run: Run, report: Report, stop: threading.Event) -> None:
                     is_best = run.judge(told)
                 report.log(run.step, told)
             if run.step % settings.save_every_steps == 0 or is_due or is_best:
-                run.measure(values)  # a network of NaN is not worth a checkpoint
                 run.save()
                 saved_at, saved_step = time.monotonic(), run.step
     if run.step > saved_step or run.step == 0:
