@@ -23,7 +23,7 @@ from lcl_train.evals.linear_probe import LinearProbe
 from lcl_train.features import Folder, Subject
 from lcl_train.layout import Part, Segment
 from lcl_train.model import LCLModel
-from lcl_train.objectives import pairs
+from lcl_train.objectives import Contrastive
 from lcl_train.transform import centre_crop, decode
 
 PAIRS, TEXT_TOKENS, AT_ONCE = 1000, 77, 50
@@ -75,7 +75,7 @@ def ranks(model, pictures, texts, special):
         rows = [[_pair(text, special)] for text in texts[first : first + AT_ONCE]]
         pixels = torch.stack([centre_crop(decode(each), side) for each in pictures[first : first + AT_ONCE]])
         batch = collate(rows, pixels, special, model.slots, TEXT_TOKENS + 2)
-        found.append(pairs(model, model(batch), batch))
+        found.append(Contrastive().pairs(model, model(batch), batch))
     images, contexts = (
         torch.nn.functional.normalize(torch.cat([getattr(each, name) for each in found]), dim=-1)
         for name in ("latents", "contexts")

@@ -82,6 +82,18 @@ class Contrastive(Settings):
             {"contrast_bias": Bias()} if self.contrast.kind == "sigmoid" and self.contrastive_weight else {}
         )
 
+    def pairs(self, model: LCLModel, outputs: Outputs, batch: Batch) -> Pairs | None:
+        """Images, and what the stream at their `<BoI>` foretells; None where that has no weight."""
+        if not self.contrastive_weight:
+            return None
+        return Pairs(
+            latents=outputs.latents.index_select(0, batch.pair_image),
+            contexts=model.foretell(outputs.stream.index_select(0, batch.pair_position)),
+            keys=batch.image_keys.index_select(0, batch.pair_image),
+            context_ids=batch.pair_context,
+            valid=torch.ones_like(batch.pair_image, dtype=torch.bool),
+        )
+
 
 class Generative(Settings):
     """Settings of objectives that tell tokens."""
@@ -89,25 +101,16 @@ class Generative(Settings):
     generation_weight: float = Field(1.0, ge=0, description="weight of the cross-entropy of tokens")
     chunk: int = Field(512, gt=0, description="targets whose logits are in memory at once")
 
+    def told(self, model: LCLModel, outputs: Outputs, batch: Batch) -> dict[str, Mean]:
+        """Cross-entropy of the batch's labels as the term `generation`; nothing where that has no weight."""
+        if not self.generation_weight:
+            return {}
+        hidden = model.head_norm(outputs.stream.index_select(0, batch.label_position))
+        loss = summed_loss(hidden, model.head.weight, batch.labels, self.chunk)
+        return {"generation": Mean(loss, (batch.labels >= 0).sum())}
+
 
 class Paired(Settings):
     """Settings of objectives that see each image alone with its text."""
 
     text_tokens: int = Field(77, gt=0, description="tokens of a text that are kept (CLIP's context)")
-
-
-def pairs(model: LCLModel, outputs: Outputs, batch: Batch) -> Pairs:
-    """The pairs of a batch: images, and what the stream at their `<BoI>` foretells."""
-    return Pairs(
-        latents=outputs.latents.index_select(0, batch.pair_image),
-        contexts=model.foretell(outputs.stream.index_select(0, batch.pair_position)),
-        keys=batch.image_keys.index_select(0, batch.pair_image),
-        context_ids=batch.pair_context,
-        valid=torch.ones_like(batch.pair_image, dtype=torch.bool),
-    )
-
-
-def told(model: LCLModel, outputs: Outputs, batch: Batch, chunk: int) -> Mean:
-    """Cross-entropy of the batch's labels, a chunk of logits at a time."""
-    hidden = model.head_norm(outputs.stream.index_select(0, batch.label_position))
-    return Mean(summed_loss(hidden, model.head.weight, batch.labels, chunk), (batch.labels >= 0).sum())

@@ -13,7 +13,7 @@ from torch.nn import functional
 from lcl_train.collate import Batch
 from lcl_train.layout import Layout
 from lcl_train.model import LCLModel, Outputs
-from lcl_train.objectives import Contrastive, Generative, Mean, Objective, Paired, Terms, pairs, told
+from lcl_train.objectives import Contrastive, Generative, Mean, Objective, Paired, Terms
 from lcl_train.presets import ModelSettings
 
 
@@ -47,14 +47,12 @@ class Blip2(Contrastive, Generative, Paired, Objective):
 
     def terms(self, model: LCLModel, outputs: Outputs, batch: Batch) -> Terms:
         """The pairs, the tokens of the true captions, and a verdict on true and false ones."""
-        means = {}
-        if self.generation_weight:
-            means["generation"] = told(model, outputs, batch, self.chunk)
+        means = self.told(model, outputs, batch)
         if self.matching_weight:
             means["matching"] = _judged(model, outputs, batch)
         return Terms(
             means=means,
-            pairs=pairs(model, outputs, batch) if self.contrastive_weight else None,
+            pairs=self.pairs(model, outputs, batch),
             contrast=self.contrast,
         )
 

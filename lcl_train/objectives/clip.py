@@ -8,7 +8,7 @@ alone.
 from lcl_train.collate import Batch
 from lcl_train.layout import Layout
 from lcl_train.model import LCLModel, Outputs
-from lcl_train.objectives import Contrastive, Objective, Paired, Terms, pairs
+from lcl_train.objectives import Contrastive, Objective, Paired, Terms
 
 
 class Clip(Contrastive, Paired, Objective):
@@ -26,4 +26,4 @@ class Clip(Contrastive, Paired, Objective):
 
     def terms(self, model: LCLModel, outputs: Outputs, batch: Batch) -> Terms:
         """Images, and what their texts foretell."""
-        return Terms(pairs=pairs(model, outputs, batch), contrast=self.contrast)
+        return Terms(pairs=self.pairs(model, outputs, batch), contrast=self.contrast)

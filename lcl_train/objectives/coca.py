@@ -10,7 +10,7 @@ from pydantic import Field
 from lcl_train.collate import Batch
 from lcl_train.layout import Layout
 from lcl_train.model import LCLModel, Outputs
-from lcl_train.objectives import Contrastive, Generative, Objective, Paired, Terms, pairs, told
+from lcl_train.objectives import Contrastive, Generative, Objective, Paired, Terms
 
 
 class Coca(Contrastive, Generative, Paired, Objective):
@@ -32,7 +32,7 @@ class Coca(Contrastive, Generative, Paired, Objective):
     def terms(self, model: LCLModel, outputs: Outputs, batch: Batch) -> Terms:
         """The pairs, and the tokens of the captions."""
         return Terms(
-            means={"generation": told(model, outputs, batch, self.chunk)} if self.generation_weight else {},
-            pairs=pairs(model, outputs, batch) if self.contrastive_weight else None,
+            means=self.told(model, outputs, batch),
+            pairs=self.pairs(model, outputs, batch),
             contrast=self.contrast,
         )

@@ -7,7 +7,7 @@ without its contrast: the paper's ablation of that term, and its table 1's "Gen.
 
 from lcl_train.collate import Batch
 from lcl_train.model import LCLModel, Outputs
-from lcl_train.objectives import Generative, Objective, Terms, told
+from lcl_train.objectives import Generative, Objective, Terms
 
 
 class Generation(Generative, Objective):
@@ -20,4 +20,4 @@ class Generation(Generative, Objective):
 
     def terms(self, model: LCLModel, outputs: Outputs, batch: Batch) -> Terms:
         """Next tokens."""
-        return Terms({"generation": told(model, outputs, batch, self.chunk)})
+        return Terms(self.told(model, outputs, batch))

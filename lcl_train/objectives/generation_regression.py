@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lcl_train.collate import Batch
 from lcl_train.model import LCLModel, Outputs
-from lcl_train.objectives import Generative, Mean, Objective, Terms, told
+from lcl_train.objectives import Generative, Mean, Objective, Terms
 from lcl_train.presets import ModelSettings
 
 
@@ -40,9 +40,7 @@ class GenerationRegression(Generative, Objective):
 
     def terms(self, model: LCLModel, outputs: Outputs, batch: Batch) -> Terms:
         """Next tokens of text, next visual tokens."""
-        means = {}
-        if self.generation_weight:
-            means["generation"] = told(model, outputs, batch, self.chunk)
+        means = self.told(model, outputs, batch)
         if self.regression_weight:
             means["regression"] = self._foretold(model, outputs, batch)
         return Terms(means)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lcl_train.collate import Batch
 from lcl_train.model import LCLModel, Outputs
-from lcl_train.objectives import Contrastive, Generative, Objective, Terms, pairs, told
+from lcl_train.objectives import Contrastive, Generative, Objective, Terms
 
 
 class Lcl(Contrastive, Generative, Objective):
@@ -23,9 +23,8 @@ class Lcl(Contrastive, Generative, Objective):
 
     def terms(self, model: LCLModel, outputs: Outputs, batch: Batch) -> Terms:
         """Next tokens, and the pairs of images that have a context."""
-        generation = told(model, outputs, batch, self.chunk) if self.generation_weight else None
         return Terms(
-            means={} if generation is None else {"generation": generation},
-            pairs=pairs(model, outputs, batch) if self.contrastive_weight else None,
+            means=self.told(model, outputs, batch),
+            pairs=self.pairs(model, outputs, batch),
             contrast=self.contrast,
         )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lcl_train.collate import Batch
 from lcl_train.layout import Layout
 from lcl_train.model import LCLModel, Outputs
-from lcl_train.objectives import Generative, Mean, Objective, Terms, told
+from lcl_train.objectives import Generative, Mean, Objective, Terms
 from lcl_train.presets import ModelSettings
 from lcl_train.vision import VisionEncoder
 from schemas.errors import RecipeError
@@ -62,9 +62,7 @@ class Masked(Generative, Objective):
 
     def terms(self, model: LCLModel, outputs: Outputs, batch: Batch) -> Terms:
         """Hidden words at their places, hidden squares at their slots."""
-        means = {}
-        if self.generation_weight:
-            means["generation"] = told(model, outputs, batch, self.chunk)
+        means = self.told(model, outputs, batch)
         if self.pixels_weight:
             means["pixels"] = _painted(model, outputs, batch)
         return Terms(means)
