@@ -133,7 +133,8 @@ def test_an_update_of_muon_is_as_large_as_one_of_adamw():
 def test_muon_goes_on_from_a_checkpoint_as_if_nothing_had_happened(tmp_path):
     model, optimizer = network()
     step(model, optimizer, seed=1)
-    state = checkpoint.State(step=1, settings={}, model=SIZES, specials={}, loader={}, versions={})
+    settings = {"optimizer": {"name": "muon"}}
+    state = checkpoint.State(step=1, settings=settings, model=SIZES, specials={}, loader={}, versions={})
     path = checkpoint.save(tmp_path, state, model, optimizer, keep_last=1)
     other, other_optimizer = network(seed=9)
     checkpoint.restore(path, other, other_optimizer, SIZES)
