@@ -97,7 +97,9 @@ def _contrasted(task: Task, first: list[_First]) -> tuple[Loss, list[_Wanted]]:
 
 
 def _sum(means: list[Mean]) -> Mean:
-    return Mean(torch.stack([mean.sum for mean in means]).sum(), sum(mean.n for mean in means))
+    each = [mean.each for mean in means if mean.each is not None]
+    total = torch.stack([mean.sum for mean in means]).sum()
+    return Mean(total, sum(mean.n for mean in means), torch.cat(each) if each else None)
 
 
 def _carry(wanted: _Wanted, task: Task, outputs: Outputs, batch: Batch) -> Tensor:

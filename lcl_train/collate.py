@@ -97,6 +97,11 @@ class Batch:
         """The batch in page-locked memory; `torch.utils.data.DataLoader` calls this."""
         return self._each(lambda value: value.pin_memory())
 
+    def segment_of(self, places: Tensor) -> Tensor:
+        """The number of the segment that each flat place [L] is in, on the host."""
+        ends = torch.tensor(list(accumulate(self.segments.lengths)))
+        return torch.searchsorted(ends, places.cpu(), right=True)
+
     def _each(self, change: Callable[[Any], Any]) -> "Batch":
         """The batch with every tensor changed."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -41,7 +41,7 @@ class Pairs(NamedTuple):
 
 
 class Contrasted(NamedTuple):
-    """Sums over the pairs of this rank, fp32 scalars on its device.
+    """Sums over the pairs of this rank, fp32 scalars on its device, and the loss of each.
 
     Attributes:
         loss: with a graph, even where there are no pairs.
@@ -49,6 +49,7 @@ class Contrasted(NamedTuple):
         contexts_found: images whose context scored highest among the contexts of all ranks.
         log_candidates: logarithm of how many each pair was told from, itself included: the `log N` of bounds.
         n: pairs.
+        losses: [P] of each pair, without a graph.
     """
 
     loss: Tensor
@@ -56,6 +57,7 @@ class Contrasted(NamedTuple):
     contexts_found: Tensor
     log_candidates: Tensor
     n: Tensor
+    losses: Tensor
 
 
 class ContrastSettings(Settings):
@@ -116,10 +118,10 @@ def contrast(
         rows = max(1, settings.tile // len(everyone.valid))
         tiles = zip(*(torch.split(x, rows) for x in (*here, own)), strict=True)
         score = _score if len(own) <= rows else partial(checkpoint, _score, use_reentrant=False)
-        sums = torch.stack([score(settings, Pairs(*tile), own, everyone, temper) for *tile, own in tiles])
-    loss, contexts_found, images_found, log_candidates = sums.sum(0).unbind()
-    n = here.valid.sum().float()
-    return Contrasted(loss, images_found.detach(), contexts_found.detach(), log_candidates.detach(), n)
+        found = torch.cat([score(settings, Pairs(*tile), own, everyone, temper) for *tile, own in tiles], 1)
+    _, contexts_found, images_found, log_candidates = found.detach().sum(1).unbind()
+    n, losses = here.valid.sum().float(), found[0]
+    return Contrasted(losses.sum(), images_found, contexts_found, log_candidates, n, losses.detach())
 
 
 def _gather(here: Pairs, most: int | None) -> tuple[Pairs, int]:
@@ -139,7 +141,7 @@ def _gather(here: Pairs, most: int | None) -> tuple[Pairs, int]:
 def _score(
     settings: ContrastSettings, rows: Pairs, own: Tensor, everyone: Pairs, temper: tuple[Tensor, Tensor | int]
 ) -> Tensor:
-    """Sums over some rows, each against all columns: loss, contexts found, images found, log of candidates.
+    """Of each row against all columns, [4, rows]: loss, contexts found, images found, log of candidates.
 
     Args:
         settings: the kind of loss.
@@ -167,4 +169,4 @@ def _score(
         losses = torch.where(counts, -functional.logsigmoid(signed), 0).sum(1)
     found = [(logits.argmax(1) == own).float() for logits in candidates]
     per_row = torch.stack([losses, *found, counts.sum(1).log()])
-    return torch.where(rows.valid, per_row, 0).sum(1)
+    return torch.where(rows.valid, per_row, 0)

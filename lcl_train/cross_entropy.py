@@ -14,30 +14,33 @@ from torch.nn import functional
 from lcl_train.collate import IGNORED
 
 
-def summed_loss(hidden: Tensor, head: Tensor, labels: Tensor, chunk: int) -> Tensor:
-    """The sum over the targets, in fp32.
+def told_losses(hidden: Tensor, head: Tensor, labels: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    """The loss of the targets in nats, fp32: their sum, with a graph, and each of them, without.
 
     Args:
         hidden: [L, width] normed stream.
         head: [vocab_size, width].
         labels: int64 [L]; `IGNORED` counts nothing.
         chunk: targets whose logits are in memory at once.
+
+    Returns:
+        A scalar, and [L], 0 at what is ignored.
     """
     if not torch.is_grad_enabled():  # apply looks at what could learn, not at whether it is to
         hidden, head = hidden.detach(), head.detach()
-    loss: Tensor = _SummedLoss.apply(hidden, head, labels, chunk)
-    return loss
+    losses: tuple[Tensor, Tensor] = _ToldLosses.apply(hidden, head, labels, chunk)
+    return losses
 
 
-class _SummedLoss(torch.autograd.Function):
-    """The sum, and beside it what it makes of hidden states and head."""
+class _ToldLosses(torch.autograd.Function):
+    """The losses, and beside them what their sum makes of hidden states and head."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, chunk: int) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
         kind = hidden.device.type
         half = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
         with torch.autocast(kind, enabled=False):
-            narrow, loss = head.to(half), hidden.new_zeros((), dtype=torch.float32)
+            narrow, losses = head.to(half), hidden.new_zeros(len(labels), dtype=torch.float32)
             of_hidden, of_head = (
                 torch.zeros_like(x) if wanted else None
                 for x, wanted in zip((hidden, head), ctx.needs_input_grad[:2], strict=True)
@@ -45,30 +48,30 @@ class _SummedLoss(torch.autograd.Function):
             for start in range(0, len(labels), chunk):
                 place = slice(start, start + chunk)
                 inputs = hidden[place].to(half)
-                loss_of_chunk, of_logits = _loss_and_gradient(inputs, narrow, labels[place])
-                loss += loss_of_chunk
+                losses[place], of_logits = _losses_and_gradient(inputs, narrow, labels[place])
                 if of_hidden is not None:
                     of_hidden[place] = of_logits @ narrow
                 if of_head is not None:
                     _add_product(of_head, of_logits.T, inputs)
         ctx.save_for_backward(of_hidden, of_head)
-        return loss
+        ctx.mark_non_differentiable(losses)
+        return losses.sum(), losses
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         of_hidden, of_head = (x if x is None else x * gradient for x in ctx.saved_tensors)
         return of_hidden, of_head, None, None
 
 
-def _loss_and_gradient(hidden: Tensor, head: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The summed loss of a chunk in fp32, and its gradient by the logits in their own precision."""
+def _losses_and_gradient(hidden: Tensor, head: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The losses of a chunk in fp32, and the gradient of their sum by the logits in their own precision."""
     logs = functional.log_softmax(functional.linear(hidden, head), -1, dtype=torch.float32)
     told, counts = labels.clamp(min=0)[:, None], (labels != IGNORED)[:, None]
-    loss = -(logs.gather(1, told) * counts).sum()
+    losses = -(logs.gather(1, told) * counts).squeeze(1)
     shares = logs.exp_()
     shares.scatter_add_(1, told, shares.new_full((), -1).expand_as(told)).mul_(counts)
-    return loss, shares.to(head.dtype)
+    return losses, shares.to(head.dtype)
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -68,16 +68,6 @@ def rivals_ahead(contexts: Tensor, latents: Tensor, keys: Tensor) -> Tensor:
     return ((scores >= scores.diagonal()[:, None]) & is_rival).sum(dim=1)
 
 
-def token_losses(hidden: Tensor, head: Tensor, labels: Tensor, chunk: int = 4096) -> Tensor:
-    """Cross-entropy of each target in nats, fp32 [L]; the logits of `chunk` targets are in memory at once."""
-    pieces = zip(torch.split(hidden, chunk), torch.split(labels, chunk), strict=True)
-    losses = [
-        functional.cross_entropy(functional.linear(part, head).float(), wanted, reduction="none")
-        for part, wanted in pieces
-    ]
-    return torch.cat(losses) if losses else hidden.new_zeros(0, dtype=torch.float32)
-
-
 def bits_per_byte(losses: Tensor, nbytes: Tensor) -> Tensor:
     """Bits that the model needs for a byte of text.
 

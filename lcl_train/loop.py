@@ -92,11 +92,11 @@ def _walk(run: Run, report: Report, stop: threading.Event) -> None:
             report.count(step, time.perf_counter() - asked_at)
             is_due = parallel.is_main() and time.monotonic() - saved_at > 60 * settings.save_every_minutes
             is_stopped, is_due = map(bool, parallel.total([stop.is_set(), is_due]))  # all ranks do the same
-            values = run.advance(*step)
+            taken = run.advance(*step)
             is_asked = run.step % settings.validate_every_steps == 0 or run.step == run.steps
             is_best = False
             if is_asked or run.step % settings.log_every == 0:
-                told = run.measure(values)
+                told = run.measure(taken)
                 if is_asked:
                     with report.aside():
                         told |= run.validate()

@@ -7,7 +7,7 @@ was told to stop) always meet over gloo, so that no step waits for its device.
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from schemas.errors import RecipeError
 
 Kind = Literal["ddp", "fsdp2"]
+Value = TypeVar("Value")
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
 
 
@@ -95,6 +96,15 @@ def _agreed(numbers: Sequence[int], how: Any) -> list[int]:
     values = torch.tensor(numbers, dtype=torch.float64)  # exact up to 2^53; operations go beyond int64
     dist.all_reduce(values, how)
     return [int(value) for value in values.tolist()]
+
+
+def everyones(value: Value) -> list[Value]:
+    """What each rank has to tell, in the order of ranks: small host values, of any size on each."""
+    if world() == 1:
+        return [value]
+    found: list[Any] = [None] * world()
+    dist.all_gather_object(found, value)  # over gloo: the group has a CPU backend
+    return found
 
 
 def barrier() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lcl_data.shards import Shards
 from lcl_train import checkpoint, parallel, step_folders
+from lcl_train.by_source import means_by_source
 from lcl_train.collate import Batch
 from lcl_train.devices import peak_flops
 from lcl_train.ema import Average
@@ -23,7 +24,7 @@ from lcl_train.objectives import Objective
 from lcl_train.optim import build_optimizer, learning_rate
 from lcl_train.settings import Train
 from lcl_train.speed import hasten
-from lcl_train.step import Step
+from lcl_train.step import Step, Taken
 from lcl_train.task import Task
 from lcl_train.validation import Validation
 from lcl_train.vocabulary import token_bytes
@@ -158,26 +159,28 @@ class Run:
             self.out.mkdir(parents=True, exist_ok=True)
             checkpoint.write_text(self.out / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
 
-    def advance(self, *batches: Batch) -> dict[str, Tensor]:
+    def advance(self, *batches: Batch) -> Taken:
         """One optimiser step; what can be told of it stays on the device, so that nobody waits for it."""
         rate = learning_rate(self.step, self.steps, self.settings.optimizer)
-        values = self._learn(batches, rate)
+        taken = self._learn(batches, rate)
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
-        return values
+        return taken
 
     def _watch(self, batches: Sequence[Batch], values: dict[str, Tensor]) -> None:
         self.guard.watch(self.step + 1, batches, values)
 
-    def measure(self, values: dict[str, Tensor]) -> dict[str, float]:
-        """The values of a step on the host.
+    def measure(self, taken: Taken) -> dict[str, float]:
+        """The values of a step on the host, and its losses by source; every rank calls it.
 
         Raises:
             LclError: the loss or gradient of a step was no number; nothing is saved then.
         """
         self.guard.settle()
-        measured = {name: value.item() for name, value in values.items()}
+        measured = {name: value.item() for name, value in taken.values.items()}
+        parts = means_by_source(taken.batches, taken.each)
+        measured |= {f"loss/{name}": mean for name, mean in parts.items()}
         self.losses = {
             name.removeprefix("loss/"): v for name, v in measured.items() if name.startswith("loss/")
         }

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,20 @@ from lcl_train.collate import Batch
 from lcl_train.diagnostics import feature_std
 from lcl_train.optim import OptimizerSettings, set_learning_rate
 from lcl_train.task import Task
+
+
+class Taken(NamedTuple):
+    """A step as it was taken; its tensors are still on their device.
+
+    Attributes:
+        batches: what it learnt from, as given.
+        values: `loss/*`, `grad_norm`, `latent_std` and `lr` of the whole step, scalars.
+        each: the loss of each target and of each pair of these batches: see `lcl_train.task.Loss`.
+    """
+
+    batches: Sequence[Batch]
+    values: dict[str, Tensor]
+    each: dict[str, Tensor]
 
 
 class Step:
@@ -39,7 +54,7 @@ class Step:
         self.watch = watch
         self.device = next(task.parameters()).device
 
-    def __call__(self, batches: Sequence[Batch], rate: float) -> dict[str, Tensor]:
+    def __call__(self, batches: Sequence[Batch], rate: float) -> Taken:
         """Learn from the micro-batches of a step.
 
         Args:
@@ -47,7 +62,7 @@ class Step:
             rate: learning rate of the step.
 
         Returns:
-            `loss/*`, `grad_norm` and `lr` of the whole step; nobody waits for the device here.
+            What came of it; nobody waits for the device here.
         """
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad()
@@ -63,7 +78,7 @@ class Step:
             values["latent_std"] = feature_std(loss.latents)
         self.optimizer.step()
         self.task.model.clamp_logit_scale()
-        return {**values, "lr": torch.tensor(rate, dtype=torch.float64)}
+        return Taken(batches, {**values, "lr": torch.tensor(rate, dtype=torch.float64)}, loss.each)
 
 
 def _clip(parameters: Iterable[Tensor], largest: float | None) -> Tensor:

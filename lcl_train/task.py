@@ -31,12 +31,15 @@ class Loss(NamedTuple):
         total: fp32 scalar with a graph, times the number of ranks.
         parts: detached fp32 scalars; the sum over ranks is the value of the step: unweighted terms and rates.
         counts: terms of each mean over all ranks.
+        each: detached fp32, what this rank sums for each label of its batches (`generation`) and for each
+            pair (`contrastive`), in their order.
         latents: detached pooled vectors of this rank's images; a blank one where there are none.
     """
 
     total: Tensor
     parts: dict[str, Tensor]
     counts: dict[str, Tensor]
+    each: dict[str, Tensor]
     latents: Tensor
 
 
@@ -90,7 +93,7 @@ class Task(nn.Module):
         means, rates = dict(terms.means), dict[str, Tensor]()
         if terms.pairs is not None:
             found = contrast(terms.pairs, terms.contrast, *(self.temper if temper is None else temper))
-            means["contrastive"] = Mean(found.loss, found.n)
+            means["contrastive"] = Mean(found.loss, found.n, found.losses)
             rates = {
                 "recall_at_1": found.images_found,
                 "recall_at_1_of_contexts": found.contexts_found,
@@ -105,7 +108,8 @@ class Task(nn.Module):
         if terms.pairs is not None and terms.contrast.kind == "softmax":
             told["bound"] = infonce_bound(parts["contrastive"], told["log_candidates"])
         detached = {name: value.detach().float() for name, value in told.items()}
-        return Loss(total * parallel.world(), detached, counts, latents)
+        each = {name: mean.each for name, mean in means.items() if mean.each is not None}
+        return Loss(total * parallel.world(), detached, counts, each, latents)
 
 
 def _over_ranks(means: dict[str, Mean], device: torch.device) -> dict[str, Tensor]:

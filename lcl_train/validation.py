@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lcl_train import parallel
+from lcl_train.by_source import by_source
 from lcl_train.collate import Batch
 from lcl_train.contrast import ContrastSettings, Pairs, bias_of, contrast
 from lcl_train.diagnostics import (
@@ -25,7 +25,6 @@ from lcl_train.diagnostics import (
     feature_std,
     infonce_bound,
     rivals_ahead,
-    token_losses,
 )
 from lcl_train.loader import Loader
 from lcl_train.model import Outputs
@@ -63,13 +62,10 @@ class Seen(NamedTuple):
 def look(task: Task, outputs: Outputs, batch: Batch) -> Seen:
     """What to take from a forward pass in place of its loss."""
     model, terms = task.model, task.objective.terms(task.model, outputs, batch)
-    nats, bias = torch.zeros(0), bias_of(model.heads)
-    if task.objective.weights.get("generation"):
-        hidden = model.head_norm(outputs.stream.index_select(0, batch.label_position))
-        nats = token_losses(hidden, model.head.weight, batch.labels).cpu()
+    bias, told = bias_of(model.heads), terms.means.get("generation")
     return Seen(
         means={name: (float(mean.sum), float(mean.n)) for name, mean in terms.means.items()},
-        nats=nats,
+        nats=torch.zeros(0) if told is None or told.each is None else told.each.cpu(),
         pairs=None if terms.pairs is None else Pairs(*(each.cpu() for each in terms.pairs)),
         contrast=terms.contrast,
         scale=model.logit_scale.detach().cpu().clone(),
@@ -149,23 +145,20 @@ class _Findings:
         for name, (total, n) in seen.means.items():
             self._add(name, total, n)
         if len(seen.nats):
-            is_told = batch.labels >= 0
-            owners = _segments(batch, batch.label_position)
-            for source in sorted({*batch.sources} - {""}):
-                is_of = torch.tensor([name == source for name in batch.sources])[owners] & is_told
-                self._add(f"generation/{source}", float(seen.nats[is_of].double().sum()), int(is_of.sum()))
-            self._nats.append(seen.nats[is_told])
-            self._labels.append(batch.labels[is_told])
+            for source, share in by_source(batch, batch.label_position, seen.nats).items():
+                self._add(f"generation/{source}", *share)
+            self._nats.append(seen.nats)
+            self._labels.append(batch.labels)
         if seen.pairs is not None:
             valid = seen.pairs.valid
             self._pairs.append(Pairs(*(each[valid] for each in seen.pairs)))
-            owners = _segments(batch, batch.pair_position[valid])
+            owners = batch.segment_of(batch.pair_position[valid])
             self._pair_sources += [batch.sources[owner] for owner in owners.tolist()]
 
     def compare(self, name: str, batch: Batch, seen: Seen, other: Seen) -> None:
         """Take note of how much worse text is told with other images, where an image stands before it."""
-        owners = _segments(batch, batch.label_position)
-        counted = (batch.labels >= 0) & (batch.label_position > _first_slots(batch)[owners])
+        owners = batch.segment_of(batch.label_position)
+        counted = batch.label_position > _first_slots(batch)[owners]
         worse = (other.nats.double() - seen.nats.double())[counted].sum()
         self._add(f"image_gain_{name}", float(worse), int(counted.sum()))
 
@@ -233,14 +226,8 @@ def _health(name: str, features: Tensor) -> dict[str, float]:
     return {f"{name}_rank": float(effective_rank(some)), f"{name}_std": float(feature_std(some))}
 
 
-def _segments(batch: Batch, positions: Tensor) -> Tensor:
-    """The number of the segment that each flat place is in."""
-    ends = torch.tensor(list(accumulate(batch.segments.lengths)))
-    return torch.searchsorted(ends, positions, right=True)
-
-
 def _first_slots(batch: Batch) -> Tensor:
     """The flat place of the first visual slot of each segment; beyond the batch where it has none."""
     places = torch.nonzero(batch.visual_index >= 0).flatten()
     first = torch.full((len(batch.segments.lengths),), len(batch.tokens))
-    return first.scatter_reduce(0, _segments(batch, places), places, "amin")
+    return first.scatter_reduce(0, batch.segment_of(places), places, "amin")

@@ -98,7 +98,7 @@ def warm_steps(shards: Shards, settings: Train, backend: str) -> dict[str, Any]:
         if on_cuda:
             torch.cuda.set_sync_debug_mode("default")
     anew = counters["stats"]["unique_graphs"] - warm
-    is_right = anew == 0 and all(bool(value.isfinite()) for value in told[-1].values())
+    is_right = anew == 0 and all(bool(value.isfinite()) for value in told[-1].values.values())
     return {"warm_steps": STEPS - WARM, "compiled_anew": anew, "is_right": is_right}
 
 

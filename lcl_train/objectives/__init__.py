@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lcl_train.collate import Batch
 from lcl_train.contrast import Bias, ContrastSettings, Pairs
-from lcl_train.cross_entropy import summed_loss
+from lcl_train.cross_entropy import told_losses
 from lcl_train.layout import Layout
 from lcl_train.model import LCLModel, Outputs
 from lcl_train.presets import ModelSettings
@@ -27,10 +27,12 @@ class Mean(NamedTuple):
     Attributes:
         sum: fp32 scalar with a graph; 0 where there is nothing to sum.
         n: terms of the sum.
+        each: fp32 without a graph, what is summed, for each label or pair of the batch; None: not kept.
     """
 
     sum: Tensor
     n: Tensor | int
+    each: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,8 @@ class Generative(Settings):
         if not self.generation_weight:
             return {}
         hidden = model.head_norm(outputs.stream.index_select(0, batch.label_position))
-        loss = summed_loss(hidden, model.head.weight, batch.labels, self.chunk)
-        return {"generation": Mean(loss, (batch.labels >= 0).sum())}
+        loss, each = told_losses(hidden, model.head.weight, batch.labels, self.chunk)
+        return {"generation": Mean(loss, (batch.labels >= 0).sum(), each)}
 
 
 class Paired(Settings):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from lcl_train.cross_entropy import summed_loss
+from lcl_train.cross_entropy import told_losses
 
 
 def drawn(targets, width=6, vocabulary=11, **options):
@@ -18,9 +18,9 @@ def drawn(targets, width=6, vocabulary=11, **options):
     return hidden, head, labels.where(labels >= 0, -100)
 
 
-def plain(hidden, head, labels):
+def plain(hidden, head, labels, reduction="sum"):
     logits = functional.linear(hidden, head).float()
-    return functional.cross_entropy(logits, labels, reduction="sum", ignore_index=-100)
+    return functional.cross_entropy(logits, labels, reduction=reduction, ignore_index=-100)
 
 
 def gradients(loss, *inputs):
@@ -31,8 +31,10 @@ def gradients(loss, *inputs):
 @given(targets=st.integers(0, 9), chunk=st.integers(1, 12))
 def test_any_chunks_give_the_loss_and_the_gradients_of_all_logits_at_once(targets, chunk):
     hidden, head, labels = drawn(targets)
-    ours, theirs = summed_loss(hidden, head, labels, chunk), plain(hidden, head, labels)
+    (ours, each), theirs = told_losses(hidden, head, labels, chunk), plain(hidden, head, labels)
     torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(each, plain(hidden, head, labels, "none").detach())
+    assert not each.requires_grad
     found = gradients(ours, hidden, head)
     torch.testing.assert_close(found, gradients(theirs, hidden, head), atol=1e-6, rtol=1e-5)
 
@@ -40,8 +42,8 @@ def test_any_chunks_give_the_loss_and_the_gradients_of_all_logits_at_once(target
 def test_in_half_precision_sums_are_in_fp32():
     hidden, head, labels = drawn(64, width=64)
     with torch.autocast("cpu", torch.bfloat16):
-        ours, theirs = summed_loss(hidden, head, labels, 16), plain(hidden, head, labels)
-    assert ours.dtype == torch.float32
+        (ours, each), theirs = told_losses(hidden, head, labels, 16), plain(hidden, head, labels)
+    assert ours.dtype == each.dtype == torch.float32
     torch.testing.assert_close(ours, theirs)
     found, expected = gradients(ours, hidden, head), gradients(theirs, hidden, head)
     exact = gradients(plain(hidden, head, labels), hidden, head)
@@ -55,12 +57,12 @@ def test_what_does_not_train_gets_no_gradient_and_costs_none(frozen):
     inputs = drawn(8)
     inputs[frozen].requires_grad_(False)
     with FlopCounterMode(display=False) as counter:
-        summed_loss(*inputs, chunk=3).backward()
+        told_losses(*inputs, chunk=3)[0].backward()
     assert inputs[frozen].grad is None and inputs[1 - frozen].grad is not None
     assert counter.get_total_flops() == 2 * (2 * 8 * 6 * 11)
 
 
 def test_logits_are_computed_once():
     with FlopCounterMode(display=False) as counter:
-        summed_loss(*drawn(8), chunk=3).backward()
+        told_losses(*drawn(8), chunk=3)[0].backward()
     assert counter.get_total_flops() == 3 * (2 * 8 * 6 * 11)

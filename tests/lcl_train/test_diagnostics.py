@@ -3,8 +3,6 @@ from math import exp, log
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.nn import functional
 
 from lcl_train.diagnostics import (
@@ -13,7 +11,6 @@ from lcl_train.diagnostics import (
     feature_std,
     infonce_bound,
     rivals_ahead,
-    token_losses,
 )
 
 
@@ -69,14 +66,6 @@ def test_collapsed_latents_are_behind_all_rivals_and_perfect_ones_before_them():
     latents = normal(20, 8)
     assert not rivals_ahead(latents, latents, torch.arange(20)).any()
     assert (rivals_ahead(latents, torch.ones(20, 8), torch.arange(20)) == 19).all()
-
-
-@settings(deadline=None)  # the first call of a kernel is slow
-@given(targets=st.integers(0, 9), chunk=st.integers(1, 10))
-def test_token_losses_are_those_of_all_logits_at_once(targets, chunk):
-    hidden, head, labels = normal(targets, 4), normal(6, 4, seed=1), torch.arange(targets) % 6
-    whole = functional.cross_entropy(hidden @ head.T, labels, reduction="none")
-    torch.testing.assert_close(token_losses(hidden, head, labels, chunk), whole)
 
 
 def test_bits_per_byte_count_text_alone():

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from lcl_data.shards import Shards
 from lcl_train import accumulate, parallel
+from lcl_train.by_source import means_by_source
 from lcl_train.contrast import Bias, ContrastSettings, Pairs, begin, contrast
 from lcl_train.loader import Fitting, Loader
 from lcl_train.loop import train
@@ -55,7 +56,7 @@ def contrasted(kind, features, facts, weight):
     sums = contrast(Pairs(latents, contexts, *facts.unbind(1), features[:, 0] < 1.5), settings, *learnt[1:])
     gradients = torch.autograd.grad(sums.loss, learnt, materialize_grads=True)
     return {
-        f"{kind}/sums": torch.stack(sums),
+        f"{kind}/sums": torch.stack(sums[:-1]),
         **{f"{kind}/gradient{n}": gradient for n, gradient in enumerate(gradients)},
     }
 
@@ -101,8 +102,10 @@ def batches(shards, task, parts=1, **ranks):
 def learnt(task, wrapped, given):
     """Loss and gradients of a step, all of it as one process would have it."""
     loss = accumulate.backward(task, wrapped, given, is_half=False)
+    parts = means_by_source(given, loss.each)
     found = {f"loss/{name}": parallel.all_sum(value) for name, value in loss.parts.items()}
     found |= {f"count/{name}": count.float() for name, count in loss.counts.items()}
+    found |= {f"loss/{name}": torch.tensor(value) for name, value in parts.items()}
     for name, parameter in task.model.named_parameters():
         if parameter.grad is not None:
             found[f"gradient/{name}"] = parallel.whole(parameter.grad)
@@ -169,8 +172,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shards(folder):
-    """Documents of 1, 2 and 3 pictures, and some with copies."""
-    documents = [tiny.document(n % 20, pictures=1 + n % 3) | {"id": f"{n:032x}"} for n in range(24)]
+    """Documents of 1, 2 and 3 pictures, and some with copies, of three sources."""
+    documents = [
+        tiny.document(n % 20, pictures=1 + n % 3) | {"id": f"{n:032x}", "source": "abc"[n // 2 % 3]}
+        for n in range(24)
+    ]
     return tiny.write_shards(folder / "shards", documents)
 
 

@@ -252,7 +252,7 @@ def test_every_term_falls_on_a_corpus_that_fits_in_the_head(tmp_path, name):
     folder = tiny.write_shards(tmp_path / "shards", [tiny.document(number) for number in range(4)])
     run = Run(Shards(folder), tmp_path, tiny.settings(objective=name, steps=steps, rows=1))
     with closing(iter(run.loader)) as batches:
-        told = [{k: float(v) for k, v in run.advance(next(batches)).items()} for _ in range(steps)]
+        told = [{k: float(v) for k, v in run.advance(next(batches)).values.items()} for _ in range(steps)]
     for term in OF_TERMS[name]:
         values = [line[f"loss/{term}"] for line in told]
         assert all(map(math.isfinite, values))

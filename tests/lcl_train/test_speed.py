@@ -102,4 +102,4 @@ def test_no_step_waits_for_the_device_or_compiles_anew(shards, tmp_path, attenti
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert counters["stats"]["unique_graphs"] == warm
-    assert all(value.isfinite() for value in values[-1].values())
+    assert all(value.isfinite() for value in values[-1].values.values())
