@@ -15,13 +15,14 @@ from schemas.manifest import MANIFEST, Input, Manifest, read_manifest
 _EMPTY = re.compile(r"^(rejects|exchange|decisions|pixels|\.tmp-.*)$")
 
 
-def claim(out: Path, stage: str, leaves: Sequence[str] = ()) -> None:
+def claim(out: Path, stage: str, leaves: Sequence[str] = (), proof: str = "") -> None:
     """Refuse to write into a folder that is not this stage's.
 
     Args:
         out: the folder; it need not exist.
         stage: name of the stage.
         leaves: names or patterns, besides shards and rejects, of what an unfinished run leaves there.
+        proof: pattern of what this stage alone makes: a folder that has it is its own, with all else in it.
 
     Raises:
         RecipeError: naming what is in the way, and what to do.
@@ -30,7 +31,7 @@ def claim(out: Path, stage: str, leaves: Sequence[str] = ()) -> None:
         return
     if not out.is_dir():
         raise RecipeError(f"{out}: is a file; name a folder")
-    found = set(owners(out))
+    found = set(owners(out, stage, proof))
     if others := found - {stage}:
         raise RecipeError(f"{out}: filled by `{min(others)}`, not by `{stage}`; name a new or empty folder")
     names = [] if found else [path.name for path in files.inside(out)]
@@ -42,12 +43,14 @@ def _is_one_of(name: str, leaves: Sequence[str]) -> bool:
     return any(name == leaf or fnmatchcase(name, leaf) for leaf in leaves)
 
 
-def owners(out: Path) -> Iterator[str]:
-    """The stage that fills a folder, by its manifest or, where it is unfinished, by one of its proofs."""
+def owners(out: Path, stage: str = "", proof: str = "") -> Iterator[str]:
+    """The stage that fills a folder, by its manifest or, where it is unfinished, by a proof of its own."""
     if (out / MANIFEST).exists():
         yield read_manifest(out).stage
-    elif proof := next((out / REJECTS_FOLDER).glob("[0-9]*.parquet"), None):
-        yield digest_in(proof).rpartition("-")[0]
+    elif shard := next((out / REJECTS_FOLDER).glob("[0-9]*.parquet"), None):
+        yield digest_in(shard).rpartition("-")[0]
+    elif proof and next(out.glob(proof), None):
+        yield stage
 
 
 def changes(manifest: Manifest, settings: dict[str, Any], inputs: Sequence[Input]) -> str:

@@ -64,6 +64,7 @@ class Stage:
         inputs: what it reads, by digest.
         counts_files: its units are foreign files, which the ledger counts as it does documents.
         leaves: names or patterns, besides shards and rejects, of what an unfinished run leaves in the folder.
+        proof: pattern of what this stage alone makes, where its work is no numbered shards.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Stage:
     inputs: tuple[Input, ...]
     counts_files: bool = False
     leaves: tuple[str, ...] = ()
+    proof: str = ""
 
     @property
     def digest(self) -> str:
@@ -109,9 +111,10 @@ class Stage:
         Raises:
             RecipeError: the folder is another stage's, or holds what LCL did not write.
         """
-        claim(self.out, self.name, self.leaves)
+        claim(self.out, self.name, self.leaves, self.proof)
         if not (self.out / MANIFEST).exists():
-            return "begun and not finished" if any(owners(self.out)) else "never run"
+            is_begun = any(owners(self.out, self.name, self.proof))
+            return "begun and not finished" if is_begun else "never run"
         manifest = read_manifest(self.out)
         if manifest.digest != self.digest:
             return changes(manifest, self.settings, self.inputs)
@@ -152,7 +155,7 @@ class Stage:
         """Make the folder ready: ours or empty, without half-written files and without an outdated
         manifest.
         """
-        claim(self.out, self.name, self.leaves)
+        claim(self.out, self.name, self.leaves, self.proof)
         for folder in (self.out, self.out / REJECTS_FOLDER):
             files.make(folder)
             files.sweep(folder)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SUMMARY = "summary.json"
 _TRACKERS = ("trackers.json", "tensorboard", "wandb")
 _LEAVES = ("checkpoints", "metrics.jsonl", "settings.json", SUMMARY, "nan-step-*", *_TRACKERS)
+_PROOF = "checkpoints/step-*/state.json"
 _PARTS = ("trained", "random", "gain")
 Json = dict[str, Any]
 
@@ -102,7 +103,7 @@ def stage_of(shards: Sequence[Path], out: Path, section: Json, settings: Sequenc
     step = _settled(section, settings).model_dump(mode="json")
     names = ("shards", *(f"shards {number}" for number in range(2, len(shards) + 1)))
     inputs = [input_of(name, folder, ("shard",)) for name, folder in zip(names, shards, strict=True)]
-    return Stage("train", out, step, tuple(inputs), leaves=_LEAVES)
+    return Stage("train", out, step, tuple(inputs), leaves=_LEAVES, proof=_PROOF)
 
 
 def _settled(section: Json, settings: Sequence[str]) -> "Train":
