@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -62,6 +62,22 @@ def find_objective(settings: Train) -> Objective:
     return build("lcl_train.objectives", settings.objective, Objective)
 
 
+def fitting_of(settings: Train, model: LCLModel) -> Fitting:
+    """What the loader of one process must know; the model may be on the meta device."""
+    return Fitting(
+        rows=settings.rows,
+        pack=settings.pack,
+        slots=model.slots,
+        image_size=model.settings.vision.image_size,
+        seed=settings.seed,
+        min_images=settings.min_images,
+        holdout=settings.holdout,
+        layout=find_objective(settings).layout,
+        weights=settings.weights,
+        accumulate=settings.accumulate,
+    )
+
+
 class Run:
     """All that changes from step to step, and how.
 
@@ -110,22 +126,8 @@ class Run:
         return Meter(costs_of(self.model), peak, again, twice, parallel.world())
 
     def _fitting(self) -> Fitting:
-        settings = self.settings
-        return Fitting(
-            rows=settings.rows,
-            pack=settings.pack,
-            slots=self.model.slots,
-            image_size=self.sizes.vision.image_size,
-            seed=settings.seed,
-            min_images=settings.min_images,
-            holdout=settings.holdout,
-            layout=self.task.objective.layout,
-            weights=settings.weights,
-            accumulate=settings.accumulate,
-            rank=parallel.rank(),
-            world=parallel.world(),
-            pinned=self.device.type == "cuda",
-        )
+        fitting, pinned = fitting_of(self.settings, self.model), self.device.type == "cuda"
+        return replace(fitting, rank=parallel.rank(), world=parallel.world(), pinned=pinned)
 
     def _validation(self, shards: Shards) -> Validation:
         nbytes = token_bytes(shards.folders[0], self.sizes.language.vocab_size)

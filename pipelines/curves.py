@@ -1,4 +1,4 @@
-"""A run as one page of curves: plain HTML with SVG inside, no script, nothing fetched; it opens anywhere.
+"""A run as one page of curves, drawn as SVG.
 
 What is learnt and what is held out share a chart; every number of metrics.jsonl is drawn.
 """
@@ -9,17 +9,13 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipelines.page import COLOURS, html_page
+
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 220, 58, 24, 8
 _POINTS = 400  # of a curve; of more lines, means of neighbours are drawn
-_COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 _STYLE = """
-:root { color-scheme: light dark; }
-body { font: 14px system-ui, sans-serif; margin: 2rem auto; max-width: 1340px; padding: 0 1rem; }
-main { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; }
-figure { margin: 0; } figcaption { font-weight: 600; }
-text { font-size: 11px; fill: currentColor; } svg { display: block; }
+main { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; } figcaption { font-weight: 600; }
 .axis { stroke: currentColor; opacity: .35; } polyline { fill: none; stroke-width: 1.6; }
-td, th { padding: .1rem .9rem .1rem 0; text-align: left; } td { font-variant-numeric: tabular-nums; }
 """
 _TERMS = {"loss": "training", "val": "held out"}
 
@@ -46,12 +42,8 @@ def write_page(run: Path, page: Path) -> None:
     last = lines[-1] if lines else {}
     rows = "".join(f"<tr><td>{escape(k)}<td>{escape(_told(v))}" for k, v in last.items())
     title = f"{run.resolve().name}: step {last.get('step', 0)}"
-    page.write_text(
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f"<style>{_STYLE}</style>\n<h1>{escape(title)}</h1>\n<main>\n{charts}\n</main>\n"
-        f"<h2>Last line</h2>\n<table>{rows}</table></html>\n",
-        encoding="utf-8",
-    )
+    body = f"<main>\n{charts}\n</main>\n<h2>Last line</h2>\n<table>{rows}</table>"
+    page.write_text(html_page(title, _STYLE, body), encoding="utf-8")
 
 
 def _lines(metrics: Path) -> Iterator[dict[str, Any]]:
@@ -99,7 +91,7 @@ def _figure(name: str, curves: Curves) -> str:
     )
     lines, legend = [], []
     for number, (label, points) in enumerate(drawn.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         path = " ".join(f"{x(point.step):.1f},{y(point.value):.1f}" for point in points)
         lines.append(f'<polyline stroke="{colour}" points="{path}"><title>{escape(label)}</title></polyline>')
         lines += [_dot(x(p.step), y(p.value), colour) for p in points if len(points) < 40]

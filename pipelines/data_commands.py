@@ -155,17 +155,20 @@ def inspect(
     path: options.Folder,
     id: options.Id = "",
     html: options.Html = None,
+    preset: options.RowsOf = "nano",
+    settings: options.Set = [],  # noqa: B006
     as_json: options.Json = False,
 ) -> None:
-    """Show what is in a folder: counts, columns, ledger; one document in reading order; the curves of a run.
+    """Show what is in a folder: counts, columns, ledger; one document in reading order; a page to look at.
 
     Example: lcl inspect work/filtered --id 5f1c
-    lcl inspect work/run --html run.html
+    The curves of a run: lcl inspect work/run --html run.html
+    What a run would learn from: lcl inspect work/shards --html rows.html --preset small
     """
     from pipelines.inspection import inspect as run
 
     console, _ = options.start(as_json)
-    run(path, id, console, html)
+    run(path, id, console, html, preset, settings)
 
 
 def verify(

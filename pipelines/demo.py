@@ -67,8 +67,9 @@ def _where_next(out: Path, seconds: float, console: Console) -> None:
     for command, story in (
         (f"lcl inspect {out}", "what each stage kept"),
         (f"lcl verify {out}", "proof that nothing was lost"),
-        (f"lcl inspect {out}/run", "the losses"),
+        (f"lcl inspect {out}/shards --html rows.html", "a page: what the encoder was shown"),
+        (f"lcl inspect {out}/run --html run.html", "a page: the losses"),
         (f"less {out}/eval/eval.md", "the probes, with intervals"),
         ("lcl run mmc4 --help", "the same road on your own data"),
     ):
-        console.say(f"  {command:32} {story}")
+        console.say(f"  {command:44} {story}")

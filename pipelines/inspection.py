@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from lcl_data.verify import Report
 from pipelines import training
 from pipelines.console import Console
 from pipelines.curves import write_page
-from pipelines.reading import show_one
+from pipelines.packed_rows import MOST_ROWS, write_rows
+from pipelines.reading import decoder_of, show_one, stage_name
 from pipelines.tables import store_tables
 from pipelines.vocabulary import TOKENIZER
 from schemas.errors import RecipeError, ShardError
@@ -33,24 +34,39 @@ METRICS, CHECKPOINTS, EVAL = "metrics.jsonl", "checkpoints", "eval.json"
 Json = dict[str, Any]
 
 
-def inspect(path: Path, id: str, console: Console, page: Path | None = None) -> None:
+def inspect(
+    path: Path,
+    id: str,
+    console: Console,
+    page: Path | None = None,
+    preset: str = "nano",
+    settings: Sequence[str] = (),
+) -> None:
     """Show a stage folder, an image store, shards, a run, evals, or a folder of such.
 
     Args:
         path: the folder.
         id: show only the document whose id begins so; of a store, the key or URL.
         console: where to show it.
-        page: of a run: the HTML file for its curves.
+        page: the HTML file for the curves of a run, or for the first rows of training shards.
+        preset: of the rows.
+        settings: of training, `a.b=c` laid over the preset's.
 
     Raises:
-        RecipeError: the folder is none of ours, has nothing of that id, or is no run and a page is wanted.
+        RecipeError: the folder is none of ours, has nothing of that id, or nothing to draw a page of.
         ShardError: a file of it is missing or torn.
     """
-    if page is not None:
-        if not (path / METRICS).exists():
-            raise RecipeError(f"{path}: no {METRICS}; --html draws the curves of a run")
+    if page is not None and (path / METRICS).exists():
         write_page(path, page)
         console.say(f"{page}: the curves of {path.name}")
+    elif page is not None and stage_name(path) == "shard":
+        seen = training.preview(path, {"preset": preset}, settings, MOST_ROWS)
+        write_rows(seen, path, decoder_of(path), page)
+        console.say(f"{page}: the first rows of {path.name}")
+    elif page is not None:
+        raise RecipeError(
+            f"{path}: --html draws the curves of a run, or rows of training shards; this is neither"
+        )
     with _told_in_a_line(path):
         console.result(show_one(path, id, console) if id else _show(path, console))
 

@@ -56,7 +56,13 @@ Plan = Annotated[
     bool, typer.Option("--plan", help="Do not train: show what it would take, from a few measured steps.")
 ]
 Html = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Of a run: write a page with its curves.")
+    Path | None,
+    typer.Option(
+        "--html", metavar="FILE", help="Write a page: the curves of a run, the first rows of shards."
+    ),
+]
+RowsOf = Annotated[
+    str, typer.Option("--preset", help="Of the rows of --html: nano, tiny, small, base, base32 or large.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout at the end.")]
 Set = Annotated[

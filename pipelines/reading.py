@@ -39,7 +39,7 @@ def show_one(path: Path, id: str, console: Console) -> Json:
         "shard": _show_sequence,
         "download": _show_picture,
     }
-    stage = _stage(path)
+    stage = stage_name(path)
     if stage not in kinds:
         raise RecipeError(f"{path}: holds no documents; --id reads documents, shards and image stores")
     found = kinds[stage](path, id, console)
@@ -48,7 +48,7 @@ def show_one(path: Path, id: str, console: Console) -> Json:
     return found
 
 
-def _stage(path: Path) -> str:
+def stage_name(path: Path) -> str:
     """What filled a folder; nothing where it is no stage's."""
     if (path / MANIFEST).exists() or (path / REJECTS_FOLDER).is_dir():
         return read_manifest(path).stage
@@ -134,13 +134,8 @@ def _sequences(path: Path, id: str) -> Iterator[tuple[Sequence, SpecialTokens]]:
 
 
 def _reading_order(path: Path, row: Sequence, image: int) -> Iterator[str]:
-    """The text between the pictures, decoded by the tokenizer beside the shards, and a line per picture."""
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_str((path / "tokenizer.json").read_text("utf-8"))
-    except Exception as error:  # tokenizers raises bare exceptions
-        raise LclError(f"{path / 'tokenizer.json'}: {error}; run `lcl shard` again") from error
+    """The text between the pictures, and a line per picture."""
+    decode = decoder_of(path)
     run: list[int] = []
     number = 0
     for token in [*row.tokens.tolist(), image]:
@@ -148,9 +143,24 @@ def _reading_order(path: Path, row: Sequence, image: int) -> Iterator[str]:
             run.append(token)
             continue
         if run:
-            yield tokenizer.decode(run, skip_special_tokens=False)
+            yield decode(run)
             run = []
         if number < len(row.images):
             size, key = len(row.images[number]), row.image_keys[number]
             yield f"<image {number}: {size:,} bytes, {key[:12]}, belongs to {row.anchors[number]}>"
             number += 1
+
+
+def decoder_of(path: Path) -> Callable[[list[int]], str]:
+    """Ids to text, special ones included, by the tokenizer beside the shards.
+
+    Raises:
+        LclError: there is none, or it is torn.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str((path / "tokenizer.json").read_text("utf-8"))
+    except Exception as error:  # tokenizers raises bare exceptions
+        raise LclError(f"{path / 'tokenizer.json'}: {error}; run `lcl shard` again") from error
+    return lambda ids: str(tokenizer.decode(ids, skip_special_tokens=False))

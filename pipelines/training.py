@@ -19,6 +19,7 @@ from schemas.recipe import EvalSection
 
 if TYPE_CHECKING:
     from lcl_train.evals import Eval
+    from lcl_train.preview import Preview
     from lcl_train.settings import Train
 
 SUMMARY = "summary.json"
@@ -96,6 +97,16 @@ def plan(shards: Sequence[Path], section: Json, settings: Sequence[str], console
     found = planned(Shards(shards), _settled(section, settings))
     show(found, console)
     return found
+
+
+def preview(shards: Path, section: Json, settings: Sequence[str], rows: int) -> "Preview":
+    """The first rows that a run would learn from, as many as it has in a step and `rows` at most."""
+    files.must_be_copied(shards)
+    _need_torch()
+    from lcl_data.shards import Shards
+    from lcl_train.preview import preview as seen
+
+    return seen(Shards(shards), _settled(section, settings), rows)
 
 
 def stage_of(shards: Sequence[Path], out: Path, section: Json, settings: Sequence[str] = ()) -> Stage:

@@ -70,5 +70,5 @@ def test_a_run_without_lines_is_a_page_without_charts(tmp_path: Path) -> None:
 def test_inspect_writes_the_page_of_a_run_and_of_nothing_else(run: Path, tmp_path: Path) -> None:
     inspect(run, "", Console(as_json=False), tmp_path / "run.html")
     assert (tmp_path / "run.html").exists()
-    with pytest.raises(RecipeError, match=r"no metrics\.jsonl; --html draws the curves of a run"):
+    with pytest.raises(RecipeError, match="--html draws the curves of a run, or rows of training shards"):
         inspect(tmp_path, "", Console(as_json=False), tmp_path / "other.html")
