@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 
 from lcl_data.forks import start_server
+from lcl_data.freed_memory import keep_freed_memory
 from lcl_data.pictures import Picture, Prepared, Refusal, prepare_all
 from schemas.errors import LclError
 
@@ -92,7 +93,7 @@ def decoders(workers: int) -> Iterator[Decoders]:
 
 
 def _start(workers: int) -> ProcessPoolExecutor:
-    pool = ProcessPoolExecutor(workers, start_server(), initializer=_watch_parent)
+    pool = ProcessPoolExecutor(workers, start_server(), initializer=_begin)
     threading.Thread(target=_warm, args=(pool, workers)).start()  # the first to start waits for the server
     return pool
 
@@ -103,7 +104,8 @@ def _warm(pool: ProcessPoolExecutor, workers: int) -> None:
             pool.submit(prepare_all, (b"GIF8",), Picture())  # has Pillow import its readers
 
 
-def _watch_parent() -> None:
+def _begin() -> None:
+    keep_freed_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -22,7 +22,7 @@ def phash(image: Image.Image) -> int:
 
     Bit 63 is the lowest frequency; a bit is set where the coefficient exceeds the median of the 64.
     """
-    grey = np.asarray(image.convert("L"), dtype=np.float32)
+    grey = np.asarray(image.convert("L")).astype(np.float32)
     height, width = grey.shape
     if height > 2 * width - _SIDE:  # Pillow 13 takes the vertical pass first, found by trying
         small = _product(_product(_reduction(height), grey), _reduction(width).T)

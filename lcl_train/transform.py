@@ -13,13 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from simplejpeg import decode_jpeg
 from torch import Tensor
 from torch.nn import functional
-
-try:
-    from simplejpeg import decode_jpeg
-except ImportError:  # Pillow then decodes everything
-    decode_jpeg = None
 
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -37,7 +33,7 @@ def decode(encoded: bytes | memoryview) -> Pixels:
     Raises:
         OSError: the bytes are no whole picture.
     """
-    if decode_jpeg is not None and encoded[:3] == _JPEG:
+    if encoded[:3] == _JPEG:
         try:
             return np.asarray(decode_jpeg(encoded, "RGB"), np.uint8)
         except ValueError:

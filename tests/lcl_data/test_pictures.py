@@ -9,8 +9,10 @@ import zlib
 import imagehash
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image, ImageOps
 
+from lcl_data import pictures
 from lcl_data.phash import phash
 from lcl_data.pictures import Picture, Prepared, Refusal, prepare
 
@@ -73,6 +75,39 @@ def test_reduction_is_as_good_as_pillows_best(size):
     best = np.asarray(image.resize((341, 256), Image.Resampling.LANCZOS)).astype(int)
     ours = pixels(prepared(encoded(image, quality=95)))
     # 35 dB is where JPEG at quality 95 itself lies on this texture.
+    assert 10 * np.log10(255**2 / np.mean((ours - best) ** 2)) > 33
+
+
+@pytest.mark.parametrize("size", [(400, 300), (300, 200), (1400, 1050)])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": "4:4:4"}])
+def test_the_quick_decoder_gives_what_pillow_gives(monkeypatch, size, mode, options):
+    data = encoded(drawing(*size).convert(mode), **options)
+    quick = prepared(data)
+    monkeypatch.setattr(pictures, "_quickly", lambda *_: None)
+    assert prepared(data) == quick
+
+
+def test_a_faulty_jpeg_that_pillow_reads_is_kept():
+    data = encoded(drawing(400, 300))
+    faulty = data[:-2] + bytes(8) + data[-2:]  # idle bytes before the end mark
+    with pytest.raises(ValueError, match="extraneous"):
+        simplejpeg.decode_jpeg(faulty, "RGB")
+    assert prepared(faulty).content == prepared(data).content
+
+
+def test_decoders_that_read_a_header_differently_are_not_trusted():
+    data = encoded(drawing(400, 300))
+    image = Image.open(io.BytesIO(data))
+    image._size = (100, 75)
+    assert pictures._quickly(image, data, image.size) is None
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "BMP"])
+def test_a_large_picture_of_any_format_is_reduced_in_two_steps(form):
+    image = drawing(1700, 1300)
+    best = np.asarray(image.resize((335, 256), Image.Resampling.LANCZOS)).astype(int)
+    ours = pixels(prepared(encoded(image, form)))
     assert 10 * np.log10(255**2 / np.mean((ours - best) ** 2)) > 33
 
 
