@@ -42,30 +42,31 @@ class Hashed:
 def words(texts: pl.Series) -> Hashed:
     """The hash of each word of each text; none of a null."""
     plain = _plain(texts.fill_null(""))
-    data = _bytes(plain)
-    inside = _in_word(data)
-    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+    data = np.frombuffer(_joined(plain).translate(_IN_WORDS), np.uint8)
+    _blot_symbols(data)
+    inside = data != 0
+    edges = np.flatnonzero(inside[1:] ^ inside[:-1]) + 1
     starts, stops = edges[::2], edges[1::2]
     ends = np.cumsum(plain.str.len_bytes().to_numpy() + 1, dtype=np.int64)
     return Hashed(_hashed(data, starts, stops - starts), np.searchsorted(starts, ends))
 
 
-def _bytes(texts: pl.Series) -> NDArray[np.uint8]:
+def _joined(texts: pl.Series) -> bytearray:
     """The texts in UTF-8, a line feed before the first and after each, room for a chunk at the end."""
     joined = texts.str.join("\n").to_arrow(compat_level=pl.CompatLevel.oldest())
-    return np.concatenate([_LINE_FEED, np.frombuffer(joined.buffers()[2], np.uint8), _LINE_FEED, _ROOM])
+    return bytearray().join((b"\n", joined.buffers()[2] or b"", b"\n", bytes(_CHUNK)))
 
 
 def _hashed(data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Hashes:
     """The hash of each slice of `data`, which goes on for eight bytes after the last one."""
     chunks = np.ndarray(len(data) - _CHUNK + 1, "<u8", data, strides=(1,))  # the eight bytes from each place
-    hashes = mixed(chunks[starts] & _MASKS[np.minimum(lengths, _CHUNK)])
+    hashes = mixed(chunks[starts] & _MASKS.take(lengths, mode="clip"))
     long = np.flatnonzero(lengths > _CHUNK)
     for done in count(_CHUNK, _CHUNK):
         if not len(long):
             return hashes
-        rest = np.minimum(lengths[long] - done, _CHUNK)
-        hashes[long] = mixed(hashes[long] ^ (chunks[starts[long] + done] & _MASKS[rest]))
+        rest = _MASKS.take(lengths[long] - done, mode="clip")
+        hashes[long] = mixed(hashes[long] ^ (chunks[starts[long] + done] & rest))
         long = long[lengths[long] > done + _CHUNK]
     raise AssertionError
 
@@ -95,16 +96,22 @@ def runs(values: Hashes, firsts: NDArray[np.int64], size: int, salt: int = 0) ->
     """The hash of the run of `size` words from each place in `firsts`; another one for another `salt`."""
     sums = np.zeros(len(firsts), np.uint64)
     for place, factor in enumerate(_odd(salt * _LARGEST_NGRAM + size)[salt * _LARGEST_NGRAM :]):
-        sums += values[firsts + place] * factor
+        words = values[place:].take(firsts)
+        words *= factor
+        sums += words
     return mixed(sums)
 
 
 def _plain(texts: pl.Series) -> pl.Series:
-    """Each text in lower case; where it holds more than ASCII also as `_spaced` says."""
-    lower = texts.str.to_lowercase()
-    wide = (lower.str.len_bytes() != lower.str.len_chars()).arg_true()
-    marked = wide.filter(lower[wide].str.contains(_MARKED))
-    return lower.scatter(marked, _spaced(lower[marked])) if len(marked) else lower
+    """Texts that hold more than ASCII in lower case and as `_spaced` says; others as they are."""
+    is_wide = texts.str.len_bytes() != texts.str.len_chars()
+    if not is_wide.any():
+        return texts
+    lower = texts.filter(is_wide).str.to_lowercase()
+    is_marked = lower.str.contains(_MARKED)
+    if is_marked.any():
+        lower = lower.scatter(is_marked.arg_true(), _spaced(lower.filter(is_marked)))
+    return texts.scatter(is_wide.arg_true(), lower)
 
 
 def _spaced(texts: pl.Series) -> pl.Series:
@@ -113,23 +120,23 @@ def _spaced(texts: pl.Series) -> pl.Series:
     return composed.str.replace_all(_UNSPACED, " $1 ").str.replace_all(r"[^\w\s]", " ")
 
 
-def _in_word(data: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which bytes of UTF-8 belong to a letter or digit."""
-    inside = _WORD_BYTES[data]
+def _blot_symbols(data: NDArray[np.uint8]) -> None:
+    """Zero the characters of UTF-8 beyond ASCII that are neither letter nor digit."""
     wide = np.flatnonzero(data >= 0x80)
     leads = data[wide]
     for lead, second, size in _SYMBOLS:
         at = wide[leads == lead]
         at = at[np.isin(data[at + 1], second)] if len(at) else at
         for place in range(size):
-            inside[at + place] = False
-    return inside
+            data[at + place] = 0
 
 
 _CHUNK = 8
-_LINE_FEED, _ROOM = np.full(1, ord("\n"), np.uint8), np.zeros(_CHUNK, np.uint8)
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(_CHUNK + 1)], np.uint64)
-_WORD_BYTES = np.array([byte >= 0x80 or chr(byte).isalnum() for byte in range(256)], np.bool_)
+# What becomes of a byte: itself beyond ASCII, a letter in lower case, a digit, or 0.
+_IN_WORDS = bytes(
+    byte if byte >= 0x80 else ord(chr(byte).lower()) * chr(byte).isalnum() for byte in range(256)
+)
 # First byte, second bytes and length of characters that are no letters: Latin-1 signs (U+0080 to U+00BF),
 # punctuation and symbols (U+2000 to U+2BFF), wide punctuation (U+3000 to U+303F).
 _SYMBOLS = ((0xC2, range(0x80, 0xC0), 2), (0xE2, range(0x80, 0xB0), 3), (0xE3, (0x80,), 3))

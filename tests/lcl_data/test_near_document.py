@@ -160,6 +160,12 @@ def test_hashes_never_change():
     assert rule._bands(ngrams(hashed, 5)).tolist()[0] == [17988572912345940944, 14021309175804613074]
 
 
+def test_capitals_that_composing_makes_are_lower_case_too():
+    texts = pl.Series(["e\u0301 \u2121 \U0001d400", "\u00e9 tel a"])
+    first, second = np.split(words(texts).values, 2)
+    assert first.tolist() == second.tolist()
+
+
 @given(st.lists(st.text("ab \u00e9\u6771\u4eac\u0301.\n\u201c", max_size=12), max_size=5))
 def test_a_text_has_the_same_hashes_whatever_stands_beside_it(texts):
     together = words(pl.Series(texts, dtype=pl.String))
