@@ -58,7 +58,8 @@ def deduplicate(
     decisions: Decisions = ()
     for number, rule in enumerate(rules):
         step = partial(_scratch, out, f"{number:02d}_{key(rule)}", stage.digest)
-        question = Question(asked, partial(_read, decisions), _count(docs, asked, rule.compares), step)
+        read = partial(_read, decisions, rule.reads)
+        question = Question(asked, read, _count(docs, asked, rule.compares), step)
         decisions = (*decisions, (rule, _ask(rule, question, engine)))
     _publish(out / DECISIONS_FOLDER, decisions)
     manifest = stage.run(partial(_apply, decisions), units, engine)
@@ -97,10 +98,10 @@ def _ask(rule: Rule, question: Question, engine: Engine) -> list[Path]:
     return exchange.exchange(question.folder(""), question.units, keys, reduce, buckets, engine)
 
 
-def _read(earlier: Decisions, unit: Unit) -> Iterator[Frames]:
-    """The documents of a shard without what earlier rules dropped."""
+def _read(earlier: Decisions, columns: Sequence[str], unit: Unit) -> Iterator[Frames]:
+    """Columns of the documents of a shard without what earlier rules dropped."""
     decided = _of_shard(earlier, unit.number)
-    for frames in read_frames(unit):
+    for frames in read_frames(unit, columns):
         left = frames
         for rule, dropped in decided:
             left = left.drop_documents(dropped) if rule.drops == "documents" else left.drop_items(dropped)

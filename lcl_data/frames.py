@@ -4,7 +4,7 @@ query over columns; and back, byte for byte.
 The nested form is what crosses between stages; polars is quick on flat columns only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from schemas.errors import ShardError
 from schemas.manifest import Input, read_manifest
 
 DOCUMENT_REJECTED = "document_rejected"
+TEXTS = "items.list.element.text"  # the column of the texts, as Parquet names it
 IMAGE_COLUMNS = tuple(field.name for field in IMAGE_STRUCT)
 _DOCUMENT_COLUMNS = tuple(field.name for field in DOCUMENTS if field.name != "items")
 _ITEMS = DOCUMENTS.field("items").type
@@ -183,8 +184,13 @@ def sound_units(folder: Path) -> tuple[list[Unit], list[Input]]:
     return units, [Input(name="torn", digest=files.digest(torn))] if torn else []
 
 
-def read_frames(unit: Unit) -> Iterator[Frames]:
+def read_frames(unit: Unit, columns: Sequence[str] = ()) -> Iterator[Frames]:
     """The documents of a shard, about a thousand at a time.
+
+    Args:
+        unit: the shard.
+        columns: which ones are read (`TEXTS`, names of columns), in frames that have no others; all where
+            none is named.
 
     Raises:
         ShardError: the shard is torn, foreign or of a newer version.
@@ -193,11 +199,18 @@ def read_frames(unit: Unit) -> Iterator[Frames]:
         raise ShardError(f"{unit.name}: not as its manifest says; run the stage that wrote it again")
     row = 0
     try:
-        for batch in open_documents(unit.payload).iter_batches(batch_size=ROW_GROUP_ROWS):
+        file = open_documents(unit.payload)
+        # A worker has one core: threads would cost half as much again.
+        for batch in file.iter_batches(ROW_GROUP_ROWS, columns=list(columns) or None, use_threads=False):
             yield flatten(batch, (unit.number << 32) + row)
             row += batch.num_rows
     except (OSError, pa.ArrowInvalid) as error:
         raise ShardError(f"{unit.payload}: torn ({error}); run the stage that wrote it again") from error
+
+
+def together(parts: Sequence[Frames]) -> Frames:
+    """Batches as one."""
+    return Frames(pl.concat([part.documents for part in parts]), pl.concat([part.items for part in parts]))
 
 
 def no_documents() -> Frames:
@@ -211,23 +224,29 @@ def flatten(batch: pa.RecordBatch, first: int) -> Frames:
     lists = batch.column("items")
     starts, parents = lists.offsets.to_numpy(), pc.list_parent_indices(lists).to_numpy()
     values = pc.list_flatten(lists)
-    image = pc.struct_field(values, "image")
-    known = [field.name for field in image.type]  # a shard of an earlier LCL lacks what was added since
+    text = pc.struct_field(values, "text")
     items = {
         "document": pa.array(parents.astype(np.uint64) + np.uint64(first)),
         "item": pa.array((np.arange(len(parents)) - (starts - starts[0])[parents]).astype(np.int32)),
-        "is_image": image.is_valid(),
-        "text": pc.struct_field(values, "text"),
-        **{
-            field.name: pc.struct_field(image, field.name)
-            if field.name in known
-            else pa.nulls(len(image), field.type)
-            for field in IMAGE_STRUCT
-        },
+        "is_image": text.is_null(),
+        "text": text,
+        **(_image_columns(values) if values.type.get_field_index("image") >= 0 else {}),
     }
     numbers = pa.array(np.arange(batch.num_rows, dtype=np.uint64) + np.uint64(first))
-    documents = {"document": numbers, **{name: batch.column(name) for name in _DOCUMENT_COLUMNS}}
+    read = [name for name in _DOCUMENT_COLUMNS if name in batch.schema.names]
+    documents = {"document": numbers, **{name: batch.column(name) for name in read}}
     return Frames(_frame(documents), _frame(items))
+
+
+def _image_columns(items: pa.StructArray) -> dict[str, pa.Array]:
+    image = pc.struct_field(items, "image")
+    known = [field.name for field in image.type]  # a shard of an earlier LCL lacks what was added since
+    return {
+        field.name: pc.struct_field(image, field.name)
+        if field.name in known
+        else pa.nulls(len(image), field.type)
+        for field in IMAGE_STRUCT
+    }
 
 
 def _frame(columns: dict[str, pa.Array]) -> pl.DataFrame:

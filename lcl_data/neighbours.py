@@ -23,9 +23,10 @@ from lcl_data import files
 from lcl_data.dedupe import NearRule, Rule
 from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of, buckets_for, exchange
-from lcl_data.frames import Frames, no_documents
+from lcl_data.frames import Frames, no_documents, together
 from lcl_data.stage import Unit
 from schemas.decisions import DECISIONS
+from schemas.documents import ROW_GROUP_ROWS
 
 Read = Callable[[Unit], Iterator[Frames]]
 
@@ -103,16 +104,27 @@ def _facts(rule: NearRule, read: Read, answers: list[Path], unit: Unit) -> pl.Da
     sought = _hubs(answers_of(answers, unit.number).unique())
     parts = [_brought(rule, no_documents(), sought.head(0))]
     if not sought.is_empty():
-        parts += [_brought(rule, _sought(rule, frames, sought), sought) for frames in read(unit)]
+        parts += [_brought(rule, frames, sought) for frames in _sought(rule, read(unit), sought)]
     return pl.concat(parts)
 
 
-def _sought(rule: NearRule, frames: Frames, sought: pl.DataFrame) -> Frames:
-    """The documents that hold a candidate; where pictures are compared, with no other pictures."""
-    left = frames.only_documents(sought.select("document").unique())
-    if rule.compares != "images":
-        return left
-    return replace(left, items=left.items.join(sought, on=[*_PLACE], how="semi", maintain_order="left"))
+def _sought(rule: NearRule, read: Iterator[Frames], sought: pl.DataFrame) -> Iterator[Frames]:
+    """The documents that hold a candidate, so many together as are read at a time; where pictures are
+    compared, with no other pictures.
+    """
+    documents, places = sought.select("document").unique(), sought.select([*_PLACE]).unique()
+    held: list[Frames] = []
+    for frames in read:
+        left = frames.only_documents(documents)
+        if rule.compares == "images":
+            items = left.items.join(places, on=[*_PLACE], how="semi", maintain_order="left")
+            left = replace(left, items=items)
+        held.append(left)
+        if sum(each.documents.height for each in held) >= ROW_GROUP_ROWS:
+            yield together(held)
+            held = []
+    if held:
+        yield together(held)
 
 
 def _hubs(pairs: pl.DataFrame) -> pl.DataFrame:

@@ -30,6 +30,8 @@ class Rule(Settings):
     """
 
     compares: ClassVar[Kind]
+    # The columns that `keys` and `facts` look at, as `read_frames` takes them; all where none is named.
+    reads: ClassVar[tuple[str, ...]] = ()
 
     @property
     def drops(self) -> Kind:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lcl_data.dedupe import ExactRule, Kind
 from lcl_data.evaluation_texts import EvaluationTexts, index
-from lcl_data.frames import Frames
+from lcl_data.frames import TEXTS, Frames
 from lcl_data.shingles import joined, mixed, ngrams, words
 
 
@@ -22,6 +22,7 @@ class DecontaminateText(ExactRule):
     """
 
     compares: ClassVar[Literal["documents"]] = "documents"
+    reads = ("id", TEXTS)
     against: EvaluationTexts = Field(
         description="evaluation set: a .txt, .jsonl or .parquet, or a folder of them"
     )

@@ -1,5 +1,6 @@
 """Pages that say nearly the same: reprints, mirrors, a page crawled again after an edit."""
 
+from array import array
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -8,10 +9,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lcl_data.dedupe import NearRule
-from lcl_data.frames import Frames
-from lcl_data.shingles import Hashed, joined, mixed, ngrams, words
+from lcl_data.frames import TEXTS, Frames
+from lcl_data.shingles import Hashed, Hashes, joined, mixed, ngrams, words
 
 _SEED = 1  # of the permutations: one for ever, so that equal texts have equal bands everywhere
+_SIGNED = 100  # sets at a time: rensa hands out Python numbers, which should not leave the cache
 
 
 class NearDocument(NearRule):
@@ -29,6 +31,7 @@ class NearDocument(NearRule):
     """
 
     compares: ClassVar[Literal["documents"]] = "documents"
+    reads = ("id", TEXTS)
     facts_bytes: ClassVar[int] = 8000  # n-grams of 1,000 words, and as many again in the join
     threshold: float = Field(
         0.7, gt=0, le=1, description="Jaccard similarity from which documents are copies"
@@ -82,14 +85,24 @@ class NearDocument(NearRule):
 
     def _bands(self, shingles: Hashed) -> NDArray[np.uint64]:
         """The hash of each band of each set: shape [sets, bands]."""
-        from rensa import RMinHash
-
         offsets = np.concatenate([[0], shingles.ends]).astype(np.uint64)
-        matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-            shingles.values, offsets, num_perm=self.bands * self.rows, seed=_SEED
-        )
-        values = np.array(matrix.to_rows(), np.uint64).reshape(-1, self.bands, self.rows)
+        signed = [
+            _signed(shingles.values, offsets[start : start + _SIGNED + 1], self.bands * self.rows)
+            for start in range(0, len(shingles.ends), _SIGNED)
+        ]
+        values = np.frombuffer(b"".join(signed), np.uint32).reshape(-1, self.bands, self.rows)
         hashes = np.broadcast_to(np.arange(self.bands, dtype=np.uint64), values.shape[:2])
         for row in range(self.rows):
             hashes = mixed(hashes ^ values[:, :, row])
         return hashes
+
+
+def _signed(values: Hashes, offsets: Hashes, count: int) -> bytes:
+    """`count` MinHash values of 32 bits of each set, values[offsets[i]:offsets[i + 1]]."""
+    from rensa import RMinHash
+
+    first, last = int(offsets[0]), int(offsets[-1])
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(
+        values[first:last], offsets - offsets[0], num_perm=count, seed=_SEED
+    )
+    return b"".join(array("I", row) for row in matrix.to_rows())

@@ -6,7 +6,7 @@ import polars as pl
 from pydantic import Field
 
 from lcl_data.dedupe import COPY, ExactRule, hashed, host, plain_text
-from lcl_data.frames import Frames
+from lcl_data.frames import TEXTS, Frames
 
 
 class Paragraph(ExactRule):
@@ -19,6 +19,7 @@ class Paragraph(ExactRule):
     """
 
     compares: ClassVar[Literal["texts"]] = "texts"
+    reads = ("id", "url", TEXTS)
     min_documents: int = Field(3, ge=2, description="documents of one host from which on a text is repeated")
 
     def keys(self, frames: Frames) -> pl.DataFrame:

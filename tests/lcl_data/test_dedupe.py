@@ -18,6 +18,8 @@ from lcl_data.dedupe.same_image_bytes import SameImageBytes
 from lcl_data.dedupe.same_url import SameUrl
 from lcl_data.deduplicate import deduplicate
 from lcl_data.engine import Engine
+from lcl_data.frames import read_frames
+from lcl_data.stage import document_units
 from schemas import members
 from schemas.decisions import DECISIONS
 from schemas.documents import Image, Text
@@ -25,6 +27,7 @@ from schemas.versions import check
 from tests.lcl_data.corpus import bytes_of, document, read_documents, rejects, shards, write_documents
 from tests.lcl_data.sharding import picture
 
+PROSE = "words enough that every rule of texts has some in a row which it can compare"
 ALL = (ExactDocument(), SameUrl(), SameImageBytes(scope="corpus"), NearDocument(ngram=1, threshold=0.5))
 
 
@@ -208,11 +211,18 @@ def test_kills_do_not_change_a_byte(tmp_path):
 
 @pytest.mark.parametrize("name", members.names("lcl_data.dedupe"))
 def test_every_rule_is_what_its_file_says_and_has_defaults(tmp_path, name):
-    """Only what is compared with must be named."""
-    (tmp_path / "tests.txt").write_text("a test")
+    """Only what is compared with must be named; and all that is looked at is read."""
+    (tmp_path / "tests.txt").write_text(f"a test of {PROSE}")
     (tmp_path / "test.jpg").write_bytes(picture(0))
     settings = {"against": tmp_path} if name.startswith("decontaminate") else {}
-    assert members.key(members.build("lcl_data.dedupe", {name: settings}, Rule)) == name
+    rule = members.build("lcl_data.dedupe", {name: settings}, Rule)
+    assert members.key(rule) == name
+    corpus = [document(0, f"A test of {PROSE}", Image("http://h/1"), "end", url="http://p/1"), document(1)]
+    (unit,) = document_units(write_documents(tmp_path / "in", [corpus]))
+    (whole,), (read,) = read_frames(unit), read_frames(unit, rule.reads)
+    if rule.reads:
+        assert rule.keys(read).equals(rule.keys(whole))
+        assert rule.keys(read).height > 0
 
 
 def test_anchors_stay_when_images_go(tmp_path):

@@ -3,9 +3,10 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lcl_data.frames import flatten, no_documents
+from lcl_data.frames import TEXTS, flatten, no_documents, read_frames
+from lcl_data.stage import document_units
 from schemas.documents import DOCUMENTS, Image, Text, from_row, to_table
-from tests.lcl_data.corpus import document, shards
+from tests.lcl_data.corpus import document, shards, write_documents
 
 
 @given(shards(), st.integers(0, 3), st.integers(0, 2**31))
@@ -30,6 +31,14 @@ def test_numbers_and_places():
         ((7 << 32) + 2, 0, False),
     ]
     assert frames.summary().select("text", "texts", "images").rows() == [("", 0, 0), ("a", 1, 1), ("b", 1, 0)]
+
+
+def test_columns_that_are_not_read_are_not_there(tmp_path):
+    corpus = [[document(0), document(1, "a", Image("u")), document(2, "b")]]
+    (unit,) = document_units(write_documents(tmp_path, corpus))
+    (whole,), (texts,) = read_frames(unit), read_frames(unit, ("id", TEXTS))
+    assert texts.documents.equals(whole.documents.select("document", "id"))
+    assert texts.items.equals(whole.items.select("document", "item", "is_image", "text"))
 
 
 def test_no_documents():
