@@ -42,7 +42,7 @@ def train(
 
     Returns:
         `step`, `steps`, `is_finished`, `checkpoint` (below `out`), `parameters`, the last `losses`, and the
-        `rates` since this call.
+        `rates` since this call: None where there was no step to do.
 
     Raises:
         RecipeError: settings that do not fit, or `never` where a run stands already.
@@ -64,7 +64,7 @@ def train(
                 "is_finished": run.step >= run.steps,
                 "checkpoint": checkpoint.locate(out / CHECKPOINTS).relative_to(out).as_posix(),
                 "parameters": run.parameters,
-                "losses": run.losses,
+                "losses": report.losses,
                 "rates": report.rates(),
             }
 

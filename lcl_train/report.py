@@ -22,6 +22,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from lcl_train import parallel, track
+from lcl_train.checkpoint import write_text
 from lcl_train.collate import Batch
 from lcl_train.flops import Meter
 from lcl_train.settings import Train
@@ -105,6 +106,10 @@ class Report:
     """The voice of a run; use it as a context manager, so that the panel ends with it.
 
     Every rank has one, and all call it at the same steps; that of rank 0 speaks and writes.
+
+    Attributes:
+        steps: of the whole run.
+        losses: as logged last, by whatever process of the run.
     """
 
     def __init__(
@@ -130,8 +135,10 @@ class Report:
         self._live = Live(console=self._console, transient=True) if self._console.is_terminal else None
         self._held: dict[str, float] = {}
         self._trackers: list[track.Tracker] = []
+        kept, last = _told(out / METRICS, done)
+        self.losses = _losses(json.loads(kept[-1])) if kept else {}
         if self._speaks:
-            last = _cut(out / METRICS, done)
+            write_text(out / METRICS, "".join(f"{line}\n" for line in kept))
             self._file = (out / METRICS).open("a", encoding="utf-8")
             if settings.track:
                 origin = track.identify(out, settings.model_dump(mode="json"), done, last)
@@ -171,7 +178,7 @@ class Report:
     def log(self, step: int, values: dict[str, float]) -> None:
         """Write the line of a step (1-based: steps done) and show it; every rank calls it."""
         line: dict[str, Any] = {"step": step, **values, **self._window.rates(self._settings, self._meter)}
-        self._window = _Sums()
+        self._window, self.losses = _Sums(), _losses(values)
         if not self._speaks:
             return
         self._file.write(json.dumps(line) + "\n")
@@ -186,8 +193,9 @@ class Report:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def rates(self) -> dict[str, float | None]:
-        """Means over this process, compilation and first steps included."""
-        return self._whole.rates(self._settings, self._meter)
+        """Means over this process, compilation and first steps included; None where it made no step."""
+        found = self._whole.rates(self._settings, self._meter)
+        return found if self._whole.steps else dict.fromkeys(found)
 
     def _show(self, step: int, line: dict[str, Any]) -> None:
         self._held |= {name: value for name, value in line.items() if name.startswith("val/")}
@@ -217,15 +225,16 @@ def _panel(step: int, steps: int, shown: dict[str, str]) -> Panel:
     return Panel(table, title=f"step {step}/{steps}", expand=False)
 
 
-def _cut(file: Path, step: int) -> int:
-    """Keep the lines up to `step`; a line torn by a kill goes too. The last step that there was a line of."""
+def _told(file: Path, step: int) -> tuple[list[str], int]:
+    """The lines up to `step`, without one torn by a kill, and the last step that there is a line of."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     steps = [_step(line) for line in lines]
     kept = [line for line, at in zip(lines, steps, strict=True) if at is not None and at <= step]
-    draft = file.with_name(f".tmp-{file.name}")
-    draft.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    draft.replace(file)
-    return max((at for at in steps if at is not None), default=0)
+    return kept, max((at for at in steps if at is not None), default=0)
+
+
+def _losses(line: dict[str, Any]) -> dict[str, float]:
+    return {name.removeprefix("loss/"): v for name, v in line.items() if name.startswith("loss/")}
 
 
 def _step(line: str) -> int | None:

@@ -84,7 +84,6 @@ class Run:
     Attributes:
         step: optimiser steps done.
         steps: of the whole run.
-        losses: as logged last.
         best: the checkpoint that did best in a validation; None before the first.
     """
 
@@ -112,7 +111,6 @@ class Run:
         self.loader = Loader(shards, self._fitting(), settings.workers)
         self._look = self._validation(shards) if len(self.loader.held) else None
         self.step, self.steps = 0, settings.steps or self.loader.steps(settings.epochs)
-        self.losses: dict[str, float] = {}
         self.best: checkpoint.Best | None = None
 
     def _guard(self) -> Guard:
@@ -182,11 +180,7 @@ class Run:
         self.guard.settle()
         measured = {name: value.item() for name, value in taken.values.items()}
         parts = means_by_source(taken.batches, taken.each)
-        measured |= {f"loss/{name}": mean for name, mean in parts.items()}
-        self.losses = {
-            name.removeprefix("loss/"): v for name, v in measured.items() if name.startswith("loss/")
-        }
-        return measured
+        return measured | {f"loss/{name}": mean for name, mean in parts.items()}
 
     def validate(self) -> dict[str, float]:
         """What the weights are worth on documents held out, if there are any."""

@@ -134,11 +134,13 @@ def test_a_terminal_gets_a_panel(shards, tmp_path):
     assert "images_per_s" in shown and "step 2/2" in shown
 
 
-def test_a_finished_run_is_left_alone(shards, tmp_path):
-    train(shards, tmp_path, tiny.settings(), "auto", QUIET)
+def test_a_finished_run_is_left_alone_and_tells_the_same(shards, tmp_path):
+    first = train(shards, tmp_path, tiny.settings(), "auto", QUIET)
     before = (tmp_path / "metrics.jsonl").read_bytes()
-    assert train(shards, tmp_path, tiny.settings(), "auto", QUIET)["is_finished"]
+    again = train(shards, tmp_path, tiny.settings(), "auto", QUIET)
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    assert set(again.pop("rates").values()) == {None} and first.pop("rates")["fill"] > 0.5
+    assert again == first and first["is_finished"] and first["losses"]["total"] > 0
     with pytest.raises(RecipeError, match="holds a run"):
         train(shards, tmp_path, tiny.settings(), "never", QUIET)
 
