@@ -2,12 +2,14 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
-from tests.storage import GoogleStorage, Storage, serve_google_storage, serve_storage
+from tests.storage import serve_google_storage, serve_storage
 
 os.environ.update(
     HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1", NO_ALBUMENTATIONS_UPDATE="1"
@@ -27,17 +29,18 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-@pytest.fixture(scope="session")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    for library in ("moto", "s3fs", "upath"):
-        pytest.importorskip(library)
-    with serve_storage(tmp_path_factory.mktemp("scratch")) as served:
-        yield served
+def _served(serve: Callable[[Path], AbstractContextManager[object]], *libraries: str) -> object:
+    """A server for all tests of a session that want it, where what it needs is installed."""
+
+    @pytest.fixture(scope="session")
+    def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+        for library in libraries:
+            pytest.importorskip(library)
+        with serve(tmp_path_factory.mktemp("scratch")) as server:
+            yield server
+
+    return served
 
 
-@pytest.fixture(scope="session")
-def google_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleStorage]:
-    for library in ("gcp_storage_emulator", "gcsfs", "upath"):
-        pytest.importorskip(library)
-    with serve_google_storage(tmp_path_factory.mktemp("scratch")) as served:
-        yield served
+storage = _served(serve_storage, "moto", "s3fs", "upath")
+google_storage = _served(serve_google_storage, "gcp_storage_emulator", "gcsfs", "upath")
