@@ -94,11 +94,7 @@ def begin(settings: ContrastSettings, logit_scale: Tensor) -> None:
 
 
 def contrast(
-    pairs: Pairs,
-    settings: ContrastSettings,
-    logit_scale: Tensor,
-    bias: Tensor | None = None,
-    most: int | None = None,
+    pairs: Pairs, settings: ContrastSettings, logit_scale: Tensor, bias: Tensor | None = None
 ) -> Contrasted:
     """Score the pairs of this rank against those of all ranks, in fp32 whatever autocast says.
 
@@ -107,12 +103,11 @@ def contrast(
         settings: the kind of loss.
         logit_scale: [1], log of the inverse temperature.
         bias: [1], added to the logits of the sigmoid; None: 0.
-        most: no rank has more pairs than this; None: the ranks ask each other, which costs a round trip.
     """
     with torch.autocast(pairs.latents.device.type, enabled=False):
         latents, contexts = (functional.normalize(x.float(), dim=-1) for x in pairs[:2])
         here = Pairs(latents, contexts, *pairs[2:])
-        everyone, first = _gather(here, most)
+        everyone, first = _gather(here)
         own = torch.arange(first, first + len(here.valid), device=here.valid.device)
         temper = logit_scale.float().exp(), 0 if bias is None else bias.float()
         rows = max(1, settings.tile // len(everyone.valid))
@@ -124,9 +119,9 @@ def contrast(
     return Contrasted(losses.sum(), images_found, contexts_found, log_candidates, n, losses.detach())
 
 
-def _gather(here: Pairs, most: int | None) -> tuple[Pairs, int]:
+def _gather(here: Pairs) -> tuple[Pairs, int]:
     """Pairs of all ranks, each rank's filled up to one length, and where those of this rank begin."""
-    most = max(1, parallel.largest(len(here.valid)) if most is None else most)
+    most = max(1, parallel.largest(len(here.valid)))
     missing = most - len(here.valid)
     features = torch.cat([here.latents, here.contexts], dim=1)
     facts = torch.stack([here.keys, here.context_ids, here.valid.long()], dim=1)
