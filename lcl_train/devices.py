@@ -1,4 +1,4 @@
-"""What accelerators can do at best: dense half-precision matrix products, from their makers' data sheets.
+"""Devices by name, and what they can do at best: dense half-precision matrix products, from data sheets.
 
 An unknown device has no peak, so that its utilisation is told as `n/a` rather than against another's. Figures
 with structured sparsity are halved. bfloat16 with fp32 sums, but for Volta and Turing, which only have fp16.
@@ -7,6 +7,8 @@ with structured sparsity are halved. bfloat16 with fp32 sums, but for Volta and 
 import re
 
 import torch
+
+from schemas.errors import RecipeError
 
 _TERA = 1e12
 # Words that a device's name holds, and TFLOP/s; the first line whose words are all there is taken. Figures of
@@ -46,6 +48,23 @@ _PEAKS: dict[str, float] = {
     "mi250x": 191.5,
 }
 _LESS_THAN_ITS_NAME = {"laptop", "mig", "d", "ti"}  # other chips, and slices of one
+
+
+def find_device(name: str) -> torch.device:
+    """The device that a setting names; `auto` is CUDA if there is one.
+
+    Raises:
+        RecipeError: it is not here, or nothing is called so.
+    """
+    has_cuda = torch.cuda.is_available()
+    try:
+        device = torch.device(("cuda" if has_cuda else "cpu") if name == "auto" else name)
+    except RuntimeError as error:
+        raise RecipeError(f"device {name}: no such device; give auto, cpu, cuda or cuda:1") from error
+    count = torch.cuda.device_count() if has_cuda else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise RecipeError(f"device {name}: this machine has {count} CUDA devices; give auto or cpu")
+    return device
 
 
 def peak_flops(device: torch.device) -> float | None:

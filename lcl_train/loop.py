@@ -16,9 +16,10 @@ from rich.console import Console
 
 from lcl_data.shards import Shards
 from lcl_train import checkpoint, parallel, track
+from lcl_train.devices import find_device
 from lcl_train.model import LCLModel
 from lcl_train.report import Report
-from lcl_train.run import CHECKPOINTS, Run, find_device, find_objective
+from lcl_train.run import CHECKPOINTS, Run, find_objective
 from lcl_train.settings import Train
 from lcl_train.task import Task
 

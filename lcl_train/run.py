@@ -13,7 +13,7 @@ from lcl_data.shards import Shards
 from lcl_train import checkpoint, parallel, step_folders
 from lcl_train.by_source import means_by_source
 from lcl_train.collate import Batch
-from lcl_train.devices import peak_flops
+from lcl_train.devices import find_device, peak_flops
 from lcl_train.ema import Average
 from lcl_train.flops import Meter, costs_of
 from lcl_train.guard import Guard
@@ -34,23 +34,6 @@ from schemas.members import build
 CHECKPOINTS, SETTINGS = "checkpoints", "settings.json"
 _JUDGED_BY = "val/total"
 _LIBRARIES = ("torch", "timm", "safetensors", "pillow", "numpy")
-
-
-def find_device(name: str) -> torch.device:
-    """The device that a setting names; `auto` is CUDA if there is one.
-
-    Raises:
-        RecipeError: it is not here, or nothing is called so.
-    """
-    has_cuda = torch.cuda.is_available()
-    try:
-        device = torch.device(("cuda" if has_cuda else "cpu") if name == "auto" else name)
-    except RuntimeError as error:
-        raise RecipeError(f"device {name}: no such device; give auto, cpu, cuda or cuda:1") from error
-    count = torch.cuda.device_count() if has_cuda else 0
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise RecipeError(f"device {name}: this machine has {count} CUDA devices; give auto or cpu")
-    return device
 
 
 def find_objective(settings: Train) -> Objective:

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lcl_train.devices import named_peak, peak_flops
+from lcl_train.devices import find_device, named_peak, peak_flops
+from schemas.errors import RecipeError
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,11 @@ def test_what_is_not_known_has_no_peak(name):
 
 def test_a_cpu_has_no_peak():
     assert peak_flops(torch.device("cpu")) is None
+
+
+def test_a_device_that_is_not_here_is_told():
+    assert find_device("cpu").type == "cpu" and find_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(RecipeError, match="device gpu: no such device; give auto, cpu, cuda or cuda:1"):
+        find_device("gpu")
+    with pytest.raises(RecipeError, match=r"device cuda:99: this machine has \d+ CUDA devices"):
+        find_device("cuda:99")
