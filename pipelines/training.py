@@ -53,19 +53,23 @@ def train(
     """
     files.must_be_copied(*shards, out)
     _need_torch()
+    from lcl_train import parallel
+    from lcl_train.devices import find_device
     from lcl_train.loop import train as run
-    from lcl_train.parallel import is_main
 
-    console.is_mute = not is_main()
+    console.is_mute = not parallel.is_main()
     step = _settled(section, settings)
     stage = stage_of(shards, out, section, settings)
     if stage.finished() and resume == "auto":
         console.say(f"train: {out} is finished under these settings")
         return _shown(_summary(out), console)
-    if is_main():
-        (out / MANIFEST).unlink(missing_ok=True)
-    summary = run(shards, out, step, resume, console.rich)
-    if summary["is_finished"] and is_main():
+    with parallel.joined(parallel.own_device(find_device(step.device))):
+        parallel.barrier()  # every rank has asked whether the run is finished
+        if parallel.is_main():
+            for name in (MANIFEST, SUMMARY):
+                (out / name).unlink(missing_ok=True)
+        summary = run(shards, out, step, resume, console.rich)
+    if summary["is_finished"] and parallel.is_main():
         files.write(out / SUMMARY, json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")
         stage.seal(sorted((out / "checkpoints").rglob("*.safetensors")))
     return _shown(summary, console)
