@@ -6,7 +6,6 @@ at a time, and rank 0 writes. So a run moves between one process, DDP and FSDP2.
 is not used: its folders hold a pickled `.metadata`. All ranks must see the folder.
 """
 
-import errno
 import json
 import os
 import shutil
@@ -17,13 +16,12 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lcl_train import parallel
 from lcl_train.presets import ModelSettings
 from lcl_train.step_folders import TEMPORARY, checkpoints, named, remove, sweep
+from lcl_train.tensor_files import on_host, read_tensors, write_tensors
 from schemas.errors import CheckpointError
 from schemas.overrides import differences
 
@@ -86,7 +84,7 @@ def save(
     tensors = {_MODEL: model.state_dict(), _TRAINING: {**_optimizer_tensors(model, optimizer), **_rng()}}
     if averages is not None:
         tensors[_AVERAGES] = dict(averages)
-    gathered = ((name, _on_host(each)) for name, each in tensors.items())
+    gathered = ((name, on_host(each)) for name, each in tensors.items())
     if parallel.is_main():
         _write(path, state, gathered)
         best = state.best and named(folder, state.best.step)
@@ -102,9 +100,13 @@ def _write(path: Path, state: State, files: Iterable[tuple[str, dict[str, Tensor
     draft = folder / f"{TEMPORARY}{path.name}"
     sweep(folder)
     draft.mkdir(parents=True)
-    for name, tensors in files:
-        write_tensors(draft / name, tensors)
-    (draft / _STATE).write_text(state.model_dump_json(indent=1))
+    try:
+        for name, tensors in files:
+            write_tensors(draft / name, tensors)
+        (draft / _STATE).write_text(state.model_dump_json(indent=1))
+    except OSError:  # a full disk: what is half-written must not fill it further
+        shutil.rmtree(draft)
+        raise
     for file in draft.glob("*.safetensors"):  # safetensors makes files that only their owner may read
         file.chmod((draft / _STATE).stat().st_mode)
     for file in [*draft.iterdir(), draft]:
@@ -113,20 +115,6 @@ def _write(path: Path, state: State, files: Iterable[tuple[str, dict[str, Tensor
         remove([path])
     draft.rename(path)
     _sync(folder)
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file.
-
-    Raises:
-        OSError: the disk is full or gone; the folder of the file is removed, to make room.
-    """
-    try:
-        save_file(tensors, path)
-    except SafetensorError as error:
-        shutil.rmtree(path.parent)
-        code = errno.ENOSPC if "os error 28" in str(error) else errno.EIO
-        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -186,7 +174,7 @@ def read_model(path: Path, prefixes: tuple[str, ...] = ("",), best: bool = False
     Raises:
         CheckpointError: the file is torn or no safetensors file.
     """
-    tensors = _read(best_weights(path) if best else path / _MODEL)
+    tensors = read_tensors(best_weights(path) if best else path / _MODEL)
     return {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
 
 
@@ -196,7 +184,7 @@ def read_averages(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is torn or no safetensors file.
     """
-    return _read(path / _AVERAGES) if (path / _AVERAGES).exists() else {}
+    return read_tensors(path / _AVERAGES) if (path / _AVERAGES).exists() else {}
 
 
 def best_weights(path: Path) -> Path:
@@ -221,7 +209,7 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, size
             f"{path}: optimizer.name was {was}, is {is_now}; restore it or take a new folder"
         )
     load_weights(model, read_model(path), path)
-    training = _read(path / _TRAINING)
+    training = read_tensors(path / _TRAINING)
     try:
         for name, parameter in model.named_parameters():
             keys = [key for key in training if key.startswith(f"{name}/")]
@@ -254,15 +242,6 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> N
         raise CheckpointError(f"{path / _MODEL}: does not fit the network: {error}") from error
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: torn, or no safetensors file ({error}); take an earlier checkpoint"
-        ) from error
-
-
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """`<parameter>/<quantity>`: names survive where the optimiser's own numbers of parameters would not."""
     return {
@@ -275,16 +254,6 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
 def _rng() -> dict[str, Tensor]:
     cuda = {"rng/cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
     return {"rng/cpu": torch.get_rng_state(), **cuda}
-
-
-def _on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Whole tensors, on rank 0; the others only take part in gathering them, one at a time."""
-    held = {}
-    for name, tensor in tensors.items():
-        whole = parallel.whole(tensor.detach())
-        if parallel.is_main():
-            held[name] = whole.cpu().contiguous()
-    return held
 
 
 def _sync(path: Path) -> None:

@@ -14,10 +14,11 @@ from typing import Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lcl_train.encoder import Encoder
+from lcl_train.tensor_files import write_tensors
 from lcl_train.transform import centre_crop, decode
 from schemas.errors import ImageError, RecipeError
 
@@ -135,7 +136,7 @@ class Subject:
         }
         self.cache.mkdir(parents=True, exist_ok=True)
         draft = file.with_name(f".tmp-{file.name}")
-        save_file(tensors, draft)
+        write_tensors(draft, tensors)
         draft.replace(file)
         return tensors
 

@@ -7,6 +7,7 @@ looked at two steps later, when they have long arrived, and until then the updat
 
 import json
 import math
+import shutil
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -15,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lcl_train import parallel
 from lcl_train.attend import Segments
 from lcl_train.collate import Batch
+from lcl_train.tensor_files import on_host, write_tensors
 from schemas.errors import LclError
 
 _BEHIND = 2  # steps; the host is hardly ever further ahead of the device
@@ -101,38 +102,40 @@ class Guard:
                 seen.arrived.synchronize()
             values = dict(zip(seen.names, seen.values.tolist(), strict=True))
             if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
-                folder = self._keep(seen, values)
-                raise LclError(_message(seen, wrong, folder, self.out))
+                raise LclError(_message(seen, wrong, self._kept(seen, values), self.out))
 
-    def _keep(self, seen: _Seen, values: dict[str, float]) -> Path:
+    def _kept(self, seen: _Seen, values: dict[str, float]) -> tuple[str, str]:
+        """What became of the batch, and what to do with it."""
         folder = self.out / f"nan-step-{seen.step:08d}" / f"rank-{self._rank}"
+        weights = on_host(self._model.state_dict())  # all ranks, whatever their disks
+        try:
+            self._keep(folder, seen, values, weights)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            return f"its batch could not be kept: {error}", "free space and run the same command again"
+        return f"its batch is kept in {folder}", "see docs/training.md for how to try it again"
+
+    def _keep(self, folder: Path, seen: _Seen, values: dict[str, float], weights: dict[str, Tensor]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         told_of = []
         for number, batch in enumerate(seen.batches):
             tensors, rest = _taken_apart(batch)
-            save_file(tensors, folder / _TENSORS.format(number))
+            write_tensors(folder / _TENSORS.format(number), tensors)
             told_of.append(rest)
         told = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
         facts = {"step": seen.step, "values": told, "batches": told_of, **self._facts}
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        weights = {name: _whole(weight) for name, weight in self._model.state_dict().items()}
-        if self._rank == 0 and all(weight.isfinite().all() for weight in weights.values()):
-            save_file(weights, folder / WEIGHTS)
-        return folder
+        if weights and all(weight.isfinite().all() for weight in weights.values()):
+            write_tensors(folder / WEIGHTS, weights)
 
 
-def _whole(weight: Tensor) -> Tensor:
-    """A weight on the host, gathered from all ranks if it is sharded."""
-    return parallel.whole(weight.detach()).cpu().contiguous()
-
-
-def _message(seen: _Seen, wrong: list[str], folder: Path, out: Path) -> str:
+def _message(seen: _Seen, wrong: list[str], kept: tuple[str, str], out: Path) -> str:
     all_documents = chain.from_iterable(batch.documents for batch in seen.batches)
     documents = list(dict.fromkeys(filter(None, all_documents)))
     others = f" and {len(documents) - _NAMED} more" if len(documents) > _NAMED else ""
     return (
-        f"step {seen.step}: {', '.join(wrong)} is no number; its batch is kept in {folder} (documents "
-        f"{', '.join(documents[:_NAMED])}{others}): see docs/training.md for how to try it again, or "
+        f"step {seen.step}: {', '.join(wrong)} is no number; {kept[0]} (documents "
+        f"{', '.join(documents[:_NAMED])}{others}): {kept[1]}, or "
         f"go on from the last checkpoint in {out} with a lower optimizer.lr"
     )
 

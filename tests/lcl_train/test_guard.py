@@ -1,4 +1,5 @@
 import json
+import resource
 from dataclasses import fields
 
 import pytest
@@ -92,6 +93,23 @@ def test_where_the_weights_were_broken_the_replay_takes_the_last_checkpoint(shar
     found = replay(folder)
     assert found["weights"].endswith("step-00000005")
     assert found["first"] is None and all(value < 1e9 for value in found["values"].values())
+
+
+def test_on_a_full_disk_the_step_is_told_all_the_same(shards, tmp_path):
+    run = Run(Shards(shards), tmp_path, tiny.settings())
+    with torch.no_grad():
+        run.model.language.blocks[0].fc1.weight[0, 0] = torch.nan
+    batches = iter(run.loader)
+    batch = next(batches)
+    batches.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(LclError, match=r"step 1: .*is no number; its batch could not be kept: .*: free"):
+            run.advance(batch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.rglob("rank-0"))
 
 
 @pytest.mark.gpu
