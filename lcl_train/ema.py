@@ -1,6 +1,7 @@
 """The exponential moving average of the weights: a smoother network, at the price of one more copy of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,22 @@ class Average:
         share = 1 - min(self.decay, (1 + step) / (10 + step))
         weights = [parameter.detach() for parameter in self._parameters.values()]
         torch._foreach_lerp_(list(self.weights.values()), weights, share)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """The time in which the model has the averages; one tensor more is in memory at once."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for name, parameter in self._parameters.items():
+            weight = parameter.detach().clone()
+            parameter.copy_(self.weights[name])
+            self.weights[name].copy_(weight)
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:

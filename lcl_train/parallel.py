@@ -180,6 +180,17 @@ def wrap(
     return module
 
 
+def let_go(module: nn.Module) -> None:
+    """Forget what fsdp2 keeps whole after a pass without gradients: the next one gathers it anew."""
+    if world() == 1:
+        return
+    from torch.distributed.fsdp import FSDPModule
+
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
 def own_part(value: Tensor) -> Tensor:
     """What this rank holds of a tensor that may be sharded."""
     part: Tensor = value.to_local() if hasattr(value, "to_local") else value

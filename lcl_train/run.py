@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -166,8 +167,11 @@ class Run:
         return measured | {f"loss/{name}": mean for name, mean in parts.items()}
 
     def validate(self) -> dict[str, float]:
-        """What the weights are worth on documents held out, if there are any."""
-        return {} if self._look is None else self._look()
+        """What the weights that evals take, the averages if any, are worth on documents held out, if any."""
+        if self._look is None:
+            return {}
+        with nullcontext() if self.average is None else self.average.shown():
+            return self._look()
 
     def judge(self, told: dict[str, float]) -> bool:
         """Whether a validation did better than all before; if so, the checkpoint of this step is kept."""

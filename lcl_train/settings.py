@@ -57,8 +57,8 @@ class Train(Settings):
         None,
         gt=0,
         lt=1,
-        description="share of the past in an average of the weights, such as 0.999, which evals then take; "
-        "None: no average, one copy of the weights less",
+        description="share of the past in an average of the weights, such as 0.999, which evals and "
+        "validation then take; None: no average, one copy of the weights less",
     )
     speed: SpeedSettings = Field(SpeedSettings(), description="what makes a step faster or smaller")
     seed: int = Field(0, ge=0, description="of the weights, the order, the crops and the placement of images")

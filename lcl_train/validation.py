@@ -105,6 +105,7 @@ class Validation:
                         other = self._see(replace(batch, pixels=pixels))
                         findings.compare(name, batch, seen, other)
         self._task.train()
+        parallel.let_go(self._task)
         return {f"val/{name}": value for name, value in findings.told(self._task.objective.weights).items()}
 
     def _see(self, batch: Batch) -> Seen:

@@ -92,6 +92,20 @@ def test_evals_take_the_averages_where_there_are_any(shards, tmp_path):
         assert torch.equal(weight, weights[name]), name
 
 
+def test_what_evals_take_is_what_is_judged(shards, tmp_path):
+    settings = tiny.settings(ema=0.9, steps=4, validate_every_steps=2)
+    train(shards, tmp_path, settings, "never", QUIET)
+    path = checkpoint.locate(tmp_path)
+    run = Run(Shards(shards), tmp_path, settings)
+    checkpoint.load_weights(run.model, checkpoint.read_model(path, best=True), path)
+    run.average = None
+    found = run.validate()
+    assert (
+        tiny.validations(tmp_path)[-1] == found
+        and found["val/total"] == checkpoint.read_state(path).best.value
+    )
+
+
 def test_averages_begin_where_a_run_without_them_stood(shards, tmp_path):
     train(shards, tmp_path, tiny.settings(steps=2), "never", QUIET)
     assert checkpoint.read_averages(checkpoint.locate(tmp_path)) == {}

@@ -12,6 +12,7 @@ from lcl_data.shards import Shards
 from lcl_train import checkpoint, parallel, step_folders
 from lcl_train.collate import IGNORED
 from lcl_train.diagnostics import effective_rank
+from lcl_train.ema import Average
 from lcl_train.loader import Fitting, Loader
 from lcl_train.loop import train
 from lcl_train.model import LCLModel
@@ -48,9 +49,19 @@ def build(folder, seed=0, workers=1, nbytes=NBYTES, kind="ddp", **changes):
     return Validation(loader, task, nbytes, False), task, loader
 
 
+def asked_twice(folder, kind):
+    """What is found of averages, here half of each weight, and then of the weights themselves."""
+    validation, task, _ = build(folder, kind=kind)
+    average = Average(task.model, 0.9)
+    average.load({name: parallel.whole(weight) / 2 for name, weight in average.weights.items()})
+    with average.shown():
+        found = {f"average|{name}": value for name, value in validation().items()}
+    return found | {f"own|{name}": value for name, value in validation().items()}
+
+
 def validated(folder):
     """What a rank finds with whole and with sharded weights."""
-    found = {(kind, name): value for kind in KINDS for name, value in build(folder, kind=kind)[0]().items()}
+    found = {(kind, name): value for kind in KINDS for name, value in asked_twice(folder, kind).items()}
     return {"|".join(key): torch.tensor(value, dtype=torch.float64) for key, value in found.items()}
 
 
@@ -106,7 +117,10 @@ def test_neither_seed_nor_threads_nor_asking_before_change_the_numbers(folder):
 
 
 def test_two_ranks_tell_what_one_tells(folder, tmp_path):
-    alone = build(folder)[0]()
+    alone = asked_twice(folder, "ddp")
+    own = build(folder)[0]()
+    assert {name: alone[f"own|{name}"] for name in own} == own
+    assert alone["own|val/total"] != alone["average|val/total"]
     for found in ranks.run(validated, tmp_path, folder):
         for kind in KINDS:
             values = {name: found[f"{kind}|{name}"].item() for name in alone}

@@ -99,8 +99,18 @@ def write_classes(folder, classes=4, train=12, val=6):
     return folder
 
 
+def metrics(out):
+    """The lines of metrics.jsonl."""
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
 def losses(out):
     """What must be bit-equal of metrics.jsonl: everything but rates."""
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     kept = ("step", "lr", "grad_norm")
-    return [{k: v for k, v in line.items() if k in kept or k.startswith("loss/")} for line in lines]
+    return [{k: v for k, v in line.items() if k in kept or k.startswith("loss/")} for line in metrics(out)]
+
+
+def validations(out):
+    """What was found on documents held out, each time."""
+    found = [{k: v for k, v in line.items() if k.startswith("val/")} for line in metrics(out)]
+    return [each for each in found if each]
