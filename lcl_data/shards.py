@@ -17,16 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lcl_data.arrow_file import ArrowFile
 from lcl_data.files import must_be_copied, place
-from lcl_data.shard_files import (
-    SUFFIX,
-    Container,
-    File,
-    Ints,
-    Sequence,
-    SpecialTokens,
-    open_file,
-)
+from lcl_data.shard_files import SUFFIX, Container, Ints, Sequence, SpecialTokens
+from lcl_data.tar_file import TarFile
 from schemas.errors import ShardError
 
 __all__ = [
@@ -40,6 +34,7 @@ __all__ = [
     "shard_paths",
 ]
 
+File = ArrowFile | TarFile
 
 _OPEN_FILES = 1024  # maps held at once; a process may have some 65,000
 _PAGES_NBYTES = 128 << 20  # of pictures read, after which the pages of the maps are given back
@@ -210,3 +205,8 @@ def shard_paths(folder: Path, container: Container | None = None) -> list[Path]:
         if paths := sorted(folder.glob(f"[0-9]*{SUFFIX[kind]}"), key=lambda path: int(path.stem)):
             return paths
     raise ShardError(f"{folder}: no {container or 'training'} shards here; write them with `lcl shard`")
+
+
+def open_file(path: Path) -> File:
+    """One shard file of either container; a ShardError if it is torn, foreign or newer."""
+    return ArrowFile(path) if path.suffix == SUFFIX["arrow"] else TarFile(path)

@@ -17,7 +17,7 @@ from lcl_data.shards import SUFFIX, Shards
 from schemas.errors import RecipeError
 
 # Documents shuffled together: 13 times the buffer of the paper's loader for pairs; of tars as many as that,
-# because the sizes of their rows stand in their JSON, which takes 0.3 ms each to look up.
+# because the sizes of their rows stand among their pictures, which a look brings in from the disk.
 WINDOW_ROWS, TAR_WINDOW_ROWS = 1 << 16, 5000
 
 Ints = NDArray[np.int64]
@@ -79,6 +79,7 @@ class Source:
         self._window: _Window | None = None
         self._at = 0
         self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._window_of = lru_cache(maxsize=1)(self._opened)
 
     def next(self) -> Drawn:
         """The next document; there must be one in an epoch (see `sample`)."""
@@ -124,15 +125,18 @@ class Source:
     def _open(self, passed: int) -> _Window:
         """The window that holds the row after `passed` others."""
         epoch, place = divmod(passed, self.rows)
-        files, starts = self._order(epoch)
+        _, starts = self._order(epoch)
         windows = starts[:-1] // self._window_rows
-        number = windows[np.searchsorted(starts, place, "right") - 1]
-        inside = np.flatnonzero(windows == number)
+        return self._window_of(epoch, int(windows[np.searchsorted(starts, place, "right") - 1]))
+
+    def _opened(self, epoch: int, number: int) -> _Window:
+        files, starts = self._order(epoch)
+        inside = np.flatnonzero(starts[:-1] // self._window_rows == number)
         first, sizes = self._shards.starts, [self._shards.file(int(n)) for n in files[inside]]
         rows = np.concatenate([np.arange(first[n], first[n + 1]) for n in files[inside]])
         tokens = np.concatenate([file.lengths() for file in sizes])
         images = np.concatenate([file.image_counts() for file in sizes])
-        order = np.random.default_rng([*self._seed, epoch, int(number)]).permutation(len(rows))
+        order = np.random.default_rng([*self._seed, epoch, number]).permutation(len(rows))
         drawn = np.stack([rows, np.full_like(rows, epoch), tokens, images], 1)[order]
         chosen = np.flatnonzero(self._choice(drawn[:, 0], drawn[:, 3]))
         begin = epoch * self.rows + int(starts[inside[0]])

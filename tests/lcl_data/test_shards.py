@@ -1,7 +1,9 @@
+import io
 import json
 import multiprocessing.reduction as wire
 import subprocess
 import sys
+import tarfile
 
 import numpy as np
 import pyarrow as pa
@@ -102,6 +104,30 @@ def test_a_torn_file_is_named(tmp_path, container, missing):
         path.write_bytes(path.read_bytes()[:-missing])
     with pytest.raises(ShardError, match=r"00000\.(arrow|tar): not a whole .*run `lcl shard` again"):
         Shards(tmp_path / "a", container)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("name", ["id", "directory/" * 12 + "id", "größe"])
+def test_a_tar_that_others_wrote_again_is_read_too(tmp_path, form, name):
+    """Other headers, long names, spaces in the JSON."""
+    plain = Shards(write(tmp_path / "a", rows=[row(n, n % 3) for n in range(9)]), "webdataset")
+    (tmp_path / "b").mkdir()
+    with (
+        tarfile.open(plain.paths[0]) as old,
+        tarfile.open(tmp_path / "b" / "00000.tar", "w", format=form) as tar,
+    ):
+        for member in old:
+            content = old.extractfile(member).read()
+            if member.name.endswith(".json"):
+                content = json.dumps(json.loads(content)).encode()
+            member.name, member.size = member.name.replace("id", name), len(content)
+            tar.addfile(member, io.BytesIO(content))
+    again = Shards(tmp_path / "b")
+    assert np.array_equal(again.lengths, plain.lengths) and np.array_equal(
+        again.lengths, [len(r.tokens) for r in plain]
+    )
+    assert np.array_equal(again.image_counts, plain.image_counts)
+    assert [[*map(bytes, r.images)] for r in again] == [[*map(bytes, r.images)] for r in plain]
 
 
 def test_foreign_and_newer_files_are_refused(tmp_path):

@@ -68,6 +68,16 @@ def test_only_the_window_at_hand_is_opened(shards, monkeypatch, tmp_path):
     assert len(drawn) <= 14 and documents == 50
 
 
+def test_a_window_that_was_looked_at_is_not_opened_again(shards, monkeypatch):
+    fresh = Shards(shards.folders)
+    one = source(fresh)
+    drawn, _ = one.sample()
+    monkeypatch.setattr(fresh, "file", None)
+    assert [one.next() for _ in range(50)] == [tuple(fields) for fields in drawn.tolist()]
+    one.go_to(7)
+    assert one.next() == tuple(drawn[7])
+
+
 def test_a_sample_looks_on_until_it_finds_something(shards, monkeypatch):
     monkeypatch.setattr(draws, "WINDOW_ROWS", 1)
     one_row = source(shards, lambda rows, images: rows == 33)
