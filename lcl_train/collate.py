@@ -51,7 +51,7 @@ class Batch:
         tokens: [T] ids; visual slots hold the image id, the ends of rows the padding id.
         positions: [T], from 0 in each segment.
         segments: what attends to one another (padding is a segment of its own).
-        pixels: uint8 [N, 3, H, W]; or float, if normalised already.
+        pixels: uint8 [N, 3, H, W], channels last in memory; or float, if normalised already.
         hidden: bool [N, S], slots whose pixels the encoder must not see; [0, S] where nothing is hidden.
         image_keys: [N], equal for copies of one picture.
         visual_index: [T] row of the visual tokens [N * S] that fills a slot; -1: a token's own embedding.
@@ -112,23 +112,25 @@ class Batch:
 
 
 class _Laid(NamedTuple):
-    """A segment with its images framed by their slots.
+    """The segments of all rows end to end, an image still one token, and where the batch has them.
 
     Attributes:
+        segments: without padding.
+        owners: whose each is.
         tokens: [n] ids.
-        labels: [n] what is to be told after a token (or at it, where something is hidden); `IGNORED`.
-        images: [n] number in the batch of the image that fills a slot or stands after a `<BoI>`, else -1.
-        contexts: per `<BoI>` the hash of what stands before it, or None where nothing does.
-        matches: whether image and text belong together; None: nobody asks.
-        placed: whose it is; None: padding.
+        bounds: [segments + 1], where each begins in `tokens`, and the end.
+        at: [n] place in the batch of each token; of an image that of its `<BoI>`.
+        images: [k] number in the batch of each `<BoI>`'s image.
+        spans: positions of each segment and its owner; None: padding, which is there too.
     """
 
+    segments: list[Segment]
+    owners: list[Placed]
     tokens: Longs
-    labels: Longs
+    bounds: Longs
+    at: Longs
     images: Longs
-    contexts: list[int | None]
-    matches: bool | None
-    placed: Placed | None
+    spans: list[tuple[int, Placed | None]]
 
 
 def collate(
@@ -146,22 +148,31 @@ def collate(
     Raises:
         RecipeError: if a row is too long or the images are not as many as their keys.
     """
-    laid = list(_lay(rows, specials, slots, row_tokens))
     parts = list(chain.from_iterable(rows))
     keys = [key_number(key) for placed in parts for key in placed.image_keys]
     if not len(keys) == len(pixels) == sum(len(placed.part.pictures) for placed in parts):
         raise RecipeError(f"{len(pixels)} images, {len(keys)} image keys: give one of each")
     shown = len(pixels)
     if not shown:
-        pixels, keys = pixels.new_zeros((1, *pixels.shape[1:])), [-1]
+        blank = pixels.new_zeros((1, *pixels.shape[1:]))
+        pixels, keys = blank.contiguous(memory_format=torch.channels_last), [-1]
+    laid = _lay(rows, specials, slots, row_tokens)
     hidden = [placed.part.hidden for placed in parts if placed.part.hidden is not None]
+    indices = {
+        **_positions(laid, specials, slots, len(rows) * row_tokens),
+        **_pairs(laid, specials),
+        **_targets(laid, specials),
+        "hidden": np.concatenate([np.zeros((0, slots), np.bool_), *hidden]),
+        "image_keys": np.array(keys, np.int64),
+    }
+    is_causal = all(segment.targets is None for segment in laid.segments)
     return Batch(
-        **_indices(laid, specials, slots, row_tokens),
+        **{name: torch.from_numpy(index) for name, index in indices.items()},
+        segments=Segments.of([length for length, _ in laid.spans], is_causal, row_tokens),
         pixels=pixels,
-        hidden=torch.from_numpy(np.concatenate([np.zeros((0, slots), np.bool_), *hidden])),
-        image_keys=torch.tensor(keys, dtype=torch.int64),
-        documents=tuple(segment.placed.document if segment.placed else "" for segment in laid),
-        sources=tuple(segment.placed.source if segment.placed else "" for segment in laid),
+        documents=tuple(owner.document if owner else "" for _, owner in laid.spans),
+        sources=tuple(owner.source if owner else "" for _, owner in laid.spans),
+        n_tokens=sum(length for length, owner in laid.spans if owner),
         n_images=shown,
         n_parts=len(parts),
     )
@@ -172,103 +183,114 @@ def key_number(image_key: str) -> int:
     return int(image_key[:15], 16)
 
 
-def _lay(
-    rows: Sequence[Sequence[Placed]], specials: SpecialTokens, slots: int, row_tokens: int
-) -> Iterator[_Laid]:
-    """The segments of all rows, and the padding that fills each row."""
-    parts = [len(placed.part.pictures) for row in rows for placed in row]
-    first = iter(accumulate(parts, initial=0))
+def _lay(rows: Sequence[Sequence[Placed]], specials: SpecialTokens, slots: int, row_tokens: int) -> _Laid:
+    parts = list(chain.from_iterable(rows))
+    segments = [segment for placed in parts for segment in placed.part.segments]
+    owners = [placed for placed in parts for _ in placed.part.segments]
+    tokens = np.concatenate([np.zeros(0, np.int64), *(segment.tokens for segment in segments)])
+    bounds = np.cumsum([0, *(len(segment.tokens) for segment in segments)])
+    ends = np.concatenate([[0], np.cumsum(np.where(tokens == specials.image, slots + 2, 1))])
+    spans = _spans(rows, iter(np.diff(ends[bounds]).tolist()), row_tokens)
+    starts = accumulate((length for length, _ in spans), initial=0)
+    begins = [start for start, (_, owner) in zip(starts, spans, strict=False) if owner]
+    shifts = np.array(begins, np.int64) - ends[bounds[:-1]]
+    first = accumulate((len(placed.part.pictures) for placed in parts), initial=0)
+    images = [
+        number + segment.images
+        for number, placed in zip(first, parts, strict=False)
+        for segment in placed.part.segments
+    ]
+    return _Laid(
+        segments=segments,
+        owners=owners,
+        tokens=tokens,
+        bounds=bounds,
+        at=ends[:-1] + np.repeat(shifts, np.diff(bounds)),
+        images=np.concatenate([np.zeros(0, np.int64), *images]),
+        spans=spans,
+    )
+
+
+def _spans(
+    rows: Sequence[Sequence[Placed]], lengths: Iterator[int], row_tokens: int
+) -> list[tuple[int, Placed | None]]:
+    """Positions and owner of each segment, and of the padding that fills each row."""
+    spans: list[tuple[int, Placed | None]] = []
     for row in rows:
-        taken = 0
-        for placed in row:
-            image = next(first)
-            for segment in placed.part.segments:
-                laid = _frame(segment, placed, image, specials, slots)
-                taken += len(laid.tokens)
-                yield laid
+        own = [(next(lengths), placed) for placed in row for _ in placed.part.segments]
+        taken = sum(length for length, _ in own)
         if taken > row_tokens:
             raise RecipeError(f"a row of {taken} tokens exceeds row_tokens {row_tokens}: pack it smaller")
-        if empty := row_tokens - taken:
-            nothing = np.full(empty, IGNORED)
-            yield _Laid(np.full(empty, specials.pad), nothing, np.full(empty, -1), [], None, None)
+        spans += [*own, (row_tokens - taken, None)] if taken < row_tokens else own
+    return spans
 
 
-def _frame(segment: Segment, placed: Placed, image: int, specials: SpecialTokens, slots: int) -> _Laid:
-    """Each image token becomes `<BoI>`, `slots` visual slots (the image id), `<EoI>`."""
-    is_image = segment.tokens == specials.image
-    widths = np.where(is_image, slots + 2, 1)
-    tokens = np.repeat(segment.tokens.astype(np.int64), widths)
-    first = (np.cumsum(widths) - widths)[is_image]
-    tokens[first] = specials.boi
-    tokens[first + slots + 1] = specials.eoi
-    numbers = np.full(len(tokens), -1)
-    numbers[tokens == specials.boi] = image + segment.images
-    numbers[tokens == specials.image] = np.repeat(numbers[first], slots)
-    labels = _labels(segment, tokens, widths, specials)
-    contexts = _contexts(segment, placed, specials)
-    return _Laid(tokens, labels, numbers, contexts, segment.matches, placed)
+def _positions(laid: _Laid, specials: SpecialTokens, slots: int, size: int) -> dict[str, Longs]:
+    """What stands where: each image token becomes `<BoI>`, `slots` visual slots (the image id), `<EoI>`."""
+    tokens, visual_index = np.full(size, specials.pad), np.full(size, -1)
+    tokens[laid.at] = laid.tokens
+    is_framed = laid.tokens == specials.image
+    begins, images = laid.at[is_framed], laid.images[is_framed[_frames(laid, specials)]]
+    inside = begins[:, None] + np.arange(1, slots + 1)
+    tokens[begins], tokens[inside], tokens[begins + slots + 1] = specials.boi, specials.image, specials.eoi
+    visual_index[inside] = images[:, None] * slots + np.arange(slots)
+    positions = [np.arange(length) if owner else np.zeros(length, np.int64) for length, owner in laid.spans]
+    return {"tokens": tokens, "positions": np.concatenate(positions), "visual_index": visual_index}
 
 
-def _labels(segment: Segment, tokens: Longs, widths: NDArray[np.intp], specials: SpecialTokens) -> Longs:
-    """What is to be told at each place: never a visual slot, `<EoI>`, sot or padding."""
-    if segment.targets is not None:
-        told = np.repeat(segment.targets.astype(np.int64), widths)
-        return np.where(told == NO_TARGET, IGNORED, told)
-    if not segment.generates:
-        return np.full(len(tokens), IGNORED)
-    labels = np.append(tokens[1:], IGNORED)
-    for unpredicted in (specials.image, specials.eoi, specials.sot, specials.pad):
-        labels[labels == unpredicted] = IGNORED
-    return labels
+def _frames(laid: _Laid, specials: SpecialTokens) -> NDArray[np.intp]:
+    """Where in `laid.tokens` each `<BoI>` is, bare or of an image."""
+    return np.flatnonzero((laid.tokens == specials.image) | (laid.tokens == specials.boi))
 
 
-def _contexts(segment: Segment, placed: Placed, specials: SpecialTokens) -> list[int | None]:
+def _pairs(laid: _Laid, specials: SpecialTokens) -> dict[str, Longs]:
+    """Images and what stands before them, and captions to judge."""
+    frames, contexts = _frames(laid, specials), list[int | None]()
+    waiting = iter(frames.tolist())
+    for segment, owner, start in zip(laid.segments, laid.owners, laid.bounds[:-1].tolist(), strict=True):
+        places = [next(waiting) - start for _ in segment.images]
+        contexts += _contexts(segment, places, owner, specials) if segment.contrasts else [None] * len(places)
+    pairs = [number for number, context in enumerate(contexts) if context is not None]
+    judged = [number for number, segment in enumerate(laid.segments) if segment.matches is not None]
+    return {
+        "pair_position": laid.at[frames[pairs]],
+        "pair_image": laid.images[pairs],
+        "pair_context": np.array([contexts[pair] for pair in pairs], np.int64),
+        "match_position": laid.at[laid.bounds[1:][judged] - 1],
+        "matches": np.array([laid.segments[number].matches for number in judged], np.int64),
+    }
+
+
+def _contexts(
+    segment: Segment, places: list[int], owner: Placed, specials: SpecialTokens
+) -> list[int | None]:
     """A hash of all that stands before each image of a segment, earlier images included.
 
     After nothing but start-of-text the context is the same for all images: false negatives of one another, so
     that such an image has none.
     """
-    if not segment.contrasts:
-        return [None] * len(segment.images)
-    digest, found = blake2b(digest_size=8), []
+    digest, found = blake2b(digest_size=8), list[int | None]()
     start, empty = 0, int(len(segment.tokens) > 0 and segment.tokens[0] == specials.sot)
-    frames = np.flatnonzero((segment.tokens == specials.image) | (segment.tokens == specials.boi))
-    for at, image in zip(frames, segment.images, strict=True):
+    for at, image in zip(places, segment.images.tolist(), strict=True):
         digest.update(segment.tokens[start:at].tobytes())
         found.append(int.from_bytes(digest.digest()) >> 1 if at > empty else None)
-        digest.update(placed.image_keys[image].encode())
-        start = int(at) + 1
+        digest.update(owner.image_keys[image].encode())
+        start = at + 1
     return found
 
 
-def _indices(laid: list[_Laid], specials: SpecialTokens, slots: int, row_tokens: int) -> dict[str, Any]:
-    """Every index, from the framed segments."""
-    tokens = np.concatenate([each.tokens for each in laid])
-    labels = np.concatenate([each.labels for each in laid])
-    images = np.concatenate([each.images for each in laid])
-    lengths = [len(each.tokens) for each in laid]
-    positions = [np.arange(len(each.tokens)) * (each.placed is not None) for each in laid]
-    slot = tokens == specials.image
-    contexts = [context for each in laid for context in each.contexts]
-    pairs = np.flatnonzero([context is not None for context in contexts])
-    boi = np.flatnonzero(tokens == specials.boi)[pairs]
-    judged = [at for at, each in enumerate(laid) if each.matches is not None]
-    told = np.flatnonzero(labels != IGNORED)
-    segments = [segment for each in laid if each.placed for segment in each.placed.part.segments]
-    indices = {
-        "tokens": tokens,
-        "positions": np.concatenate(positions),
-        "visual_index": np.where(slot, images * slots + (np.cumsum(slot) - 1) % slots, -1),
-        "pair_position": boi,
-        "pair_image": images[boi],
-        "pair_context": np.array([contexts[pair] for pair in pairs], np.int64),
-        "label_position": told,
-        "labels": labels[told],
-        "match_position": np.cumsum(lengths)[judged] - 1,
-        "matches": np.array([laid[at].matches for at in judged], np.int64),
-    }
-    return {
-        **{name: torch.from_numpy(index) for name, index in indices.items()},
-        "segments": Segments.of(lengths, all(segment.targets is None for segment in segments), row_tokens),
-        "n_tokens": sum(len(each.tokens) for each in laid if each.placed),
-    }
+def _targets(laid: _Laid, specials: SpecialTokens) -> dict[str, Longs]:
+    """What is to be told: after a token the next one, but never a visual slot, `<EoI>`, sot or padding; or at
+    a token, where something is hidden.
+    """
+    hidden = [segment.targets for segment in laid.segments if segment.targets is not None]
+    if hidden:  # then of all segments: one layout made them
+        labels = np.concatenate(hidden).astype(np.int64)
+        is_told = labels != NO_TARGET
+        return {"label_position": laid.at[is_told], "labels": labels[is_told]}
+    tokens, generates = laid.tokens, [segment.generates for segment in laid.segments]
+    is_told = np.repeat(np.array(generates, np.bool_), np.diff(laid.bounds))
+    is_told[laid.bounds[:-1]] = False  # nothing stands before it
+    is_told &= (tokens != specials.sot) & (tokens != specials.eoi) & (tokens != specials.pad)
+    labels = np.where(tokens == specials.image, specials.boi, tokens)
+    return {"label_position": laid.at[is_told] - 1, "labels": labels[is_told]}
