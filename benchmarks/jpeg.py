@@ -75,7 +75,7 @@ def by_pillow(pixels: Pixels, side: int) -> Pixels:
 
 
 def by_torch(pixels: Pixels, side: int) -> Pixels:
-    picture = torch.from_numpy(np.require(pixels, requirements="W")).permute(2, 0, 1)[None]
+    picture = torch.from_numpy(np.require(pixels, requirements="W"))[None].permute(0, 3, 1, 2)
     shrunk = torch.nn.functional.interpolate(picture, size=(side, side), mode="bicubic", antialias=True)
     return shrunk[0].permute(1, 2, 0).numpy()
 

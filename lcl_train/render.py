@@ -12,14 +12,14 @@ from itertools import accumulate, pairwise
 from math import ceil
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from lcl_data.shards import Sequence, Shards
 from lcl_train.collate import Batch, Placed, collate
 from lcl_train.layout import INTERLEAVED, Draw, Layout, Part, lay_out
 from lcl_train.pack import PackSettings, Piece
-from lcl_train.transform import Pixels, decode, random_crop
+from lcl_train.transform import decode, random_crop
 from schemas.errors import ShardError
 
 
@@ -119,19 +119,20 @@ class Renderer:
         pixels, mine = self._blank(rows)
         return self._join([self._render_row(*each) for each in mine], pixels)
 
-    def _blank(self, rows: list[list[Piece]]) -> tuple[Pixels, list[tuple[list[Piece], Pixels]]]:
+    def _blank(self, rows: list[list[Piece]]) -> tuple[Tensor, list[tuple[list[Piece], Tensor]]]:
         """Room for the pictures of this rank's rows (at least an empty one), each with its share of it."""
         mine, side = rows[self.fitting.rank :: self.fitting.world] or [[]], self.fitting.image_size
         bounds = list(accumulate((sum(piece.images for piece in row) for row in mine), initial=0))
-        pixels = np.empty((bounds[-1], 3, side, side), np.uint8)
+        shape = bounds[-1], 3, side, side
+        pixels = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
         return pixels, [(row, pixels[slice(*each)]) for row, each in zip(mine, pairwise(bounds), strict=True)]
 
-    def _join(self, placed: list[list[Placed]], pixels: Pixels) -> Batch:
+    def _join(self, placed: list[list[Placed]], pixels: Tensor) -> Batch:
         row_tokens = self.fitting.pack.row_tokens
-        batch = collate(placed, torch.from_numpy(pixels), self.specials, self.fitting.slots, row_tokens)
+        batch = collate(placed, pixels, self.specials, self.fitting.slots, row_tokens)
         return batch.pin_memory() if self.fitting.pinned else batch
 
-    def _render_row(self, row: list[Piece], pixels: Pixels) -> list[Placed]:
+    def _render_row(self, row: list[Piece], pixels: Tensor) -> list[Placed]:
         placed, at = [], 0
         for piece in row:
             document, parts = self.lay_out(piece.row, piece.before, piece.epoch)
@@ -143,13 +144,11 @@ class Renderer:
             placed.append(Placed(part, keys, document.id, document.source))
         return placed
 
-    def _square(self, document: Sequence, epoch: int, image: int) -> Pixels:
+    def _square(self, document: Sequence, epoch: int, image: int) -> Tensor:
         try:
             picture = decode(document.images[image])
         except OSError as error:
             raise ShardError(
                 f"document {document.id}, image {image}: {error}; run lcl verify on the shards"
             ) from error
-        return random_crop(
-            picture, self.fitting.image_size, self.fitting.seed, epoch, document.id, image
-        ).numpy()
+        return random_crop(picture, self.fitting.image_size, self.fitting.seed, epoch, document.id, image)

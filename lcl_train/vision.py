@@ -47,8 +47,11 @@ class VisionEncoder(nn.Module):
             self.register_buffer(name, scaled, persistent=False)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """uint8 to float around 0 on their device, a quarter of the bytes on the way; floats stay."""
-        return pixels if pixels.is_floating_point() else (pixels - self.mean) / self.std
+        """uint8 to float around 0 on their device, a quarter of the bytes on the way; floats stay.
+
+        Pictures come with channels last in memory; the patch embedding is faster with channels first.
+        """
+        return pixels if pixels.is_floating_point() else (pixels.contiguous() - self.mean) / self.std
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normed patch tokens, without class and register tokens: [N, 3, H, W] to [N, P, width]."""

@@ -153,6 +153,14 @@ def test_pictures_of_shards_go_through_the_fast_decoder(shards, monkeypatch):
     assert take(Loader(shards, FITTING, 0), 1)[0].n_images
 
 
+@pytest.mark.parametrize("pictures", [0, 3])
+def test_pictures_lie_in_memory_as_decoders_give_them(tmp_path, pictures):
+    """With channels last, a blank picture too: compiled code knows one layout."""
+    shards = Shards(tiny.write_shards(tmp_path, [tiny.document(number, pictures) for number in range(9)]))
+    for batch in take(Loader(shards, FITTING, 1), 2):
+        assert batch.pixels.permute(0, 2, 3, 1).is_contiguous()
+
+
 def test_documents_with_too_few_pictures_are_not_drawn(shards):
     picky = Loader(shards, replace(FITTING, min_images=3), 1)
     rich = {tuple(d.image_keys) for d in shards if len(d.images) == 3}

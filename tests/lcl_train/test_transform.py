@@ -42,6 +42,7 @@ def test_a_crop_depends_on_its_seed_only():
     assert not torch.equal(random_crop(picture, 32, 0, 2, "id", 0), again)
     assert again.shape == (3, 32, 32)
     assert again.dtype == torch.uint8
+    assert again.permute(1, 2, 0).is_contiguous()
 
 
 def test_crops_keep_nine_tenths_or_more_of_a_square():
