@@ -6,7 +6,7 @@ number of ranks. The contrast is over one pool of pairs, so that batches of diff
 """
 
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -196,20 +196,27 @@ class _Findings:
         sources = [self._pair_sources[k] for k in chosen.tolist()]
         return {
             "pool": float(len(chosen)),
-            **_contrasted(pool, self._last),
+            **_contrasted(pool, self._last, sources),
             **_recalls(ahead, sources),
             **_health("latent", pool.latents),
         }
 
 
-def _contrasted(pool: Pairs, seen: Seen) -> dict[str, float]:
+def _contrasted(pool: Pairs, seen: Seen, sources: Sequence[str]) -> dict[str, float]:
     """The contrast of a pool that all ranks have: each takes a share of its rows."""
-    share = Pairs(*(each[parallel.rank() :: parallel.world()] for each in pool))
-    found = contrast(share, seen.contrast, seen.scale, seen.bias)
-    loss, log_candidates = parallel.all_sum(torch.stack([found.loss, found.log_candidates])) / len(pool.valid)
-    if seen.contrast.kind != "softmax":
-        return {"contrastive": float(loss)}
-    return {"contrastive": float(loss), "bound": float(infonce_bound(loss, log_candidates))}
+    own = slice(parallel.rank(), None, parallel.world())
+    found = contrast(Pairs(*(each[own] for each in pool)), seen.contrast, seen.scale, seen.bias)
+    names, counts = zip(*sorted(Counter(sources).items()), strict=True)
+    owners = torch.tensor([names.index(source) for source in sources[own]], dtype=torch.int64)
+    sums = torch.bincount(owners, found.losses, len(names))
+    sums = parallel.all_sum(torch.cat([torch.stack([found.loss, found.log_candidates]), sums]))
+    loss, log_candidates, *means = sums / torch.tensor([len(sources), len(sources), *counts])
+    told = {"contrastive": float(loss)}
+    if len(names) > 1:
+        told |= {f"contrastive/{name}": float(mean) for name, mean in zip(names, means, strict=True)}
+    if seen.contrast.kind == "softmax":
+        told["bound"] = float(infonce_bound(loss, log_candidates))
+    return told
 
 
 def _recalls(ahead: Tensor, sources: Sequence[str]) -> dict[str, float]:

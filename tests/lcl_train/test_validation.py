@@ -103,8 +103,9 @@ def test_the_numbers_are_those_of_plain_definitions(folder):
 
 def test_sources_are_told_apart_and_add_up(folder):
     found = build(folder)[0]()
-    low, high = sorted([found["val/generation/odd"], found["val/generation/even"]])
-    assert low < found["val/generation"] < high
+    for term in ("generation", "contrastive"):
+        low, high = sorted([found[f"val/{term}/odd"], found[f"val/{term}/even"]])
+        assert low < found[f"val/{term}"] < high
     assert {"val/recall_at_1/odd", "val/recall_at_1/even"} <= found.keys()
 
 
