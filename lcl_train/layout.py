@@ -150,11 +150,9 @@ def _pairs(
     draw: Draw, layout: Layout, specials: SpecialTokens, slots: int, pack: PackSettings
 ) -> Iterator[Part]:
     """A part per picture that has a text; its segments share the picture, so that it is encoded once."""
-    room = min(layout.text_tokens, (pack.row_tokens - 2 * slots - 8) // 3)  # a row holds all three
+    room = min(layout.text_tokens, (pack.longest - 2 * slots - 8) // 3)  # a part holds all three
     if room < 1:
-        raise RecipeError(
-            f"row_tokens {pack.row_tokens}: pairs take {2 * slots + 11}; raise it to that or more"
-        )
+        raise RecipeError(f"{pack.limit}: pairs take {2 * slots + 11}; raise it to that or more")
     wrong = _texts(draw.before, specials, room) if draw.before and layout.mismatches else []
     alone, first = np.zeros(1, np.intp), np.array([specials.image], np.int32)
     for image, text in enumerate(_texts(draw.document, specials, room)):

@@ -88,19 +88,24 @@ class Loader:
 
     def once(self) -> Iterator[Batch]:
         """Every document of the first epoch one time; the last batch is short. The state stays as it is."""
-        rows, packer, before = [], Packer(self.fitting.pack), -1
-        for source in self._draws.sources:
-            for drawn in source.epoch():
-                for piece in self._pieces(drawn, before):
-                    packer.push(piece)
-                before = drawn.row
-                while packer.is_full:
-                    rows.append(packer.pop())
+        rows, packer = [], Packer(self.fitting.pack)
+        for piece in self.pieces():
+            packer.push(piece)
+            while packer.is_full:
+                rows.append(packer.pop())
         while len(packer):
             rows.append(packer.pop())
         n = self.fitting.rows
         plans = (Plan(rows[start : start + n], {}) for start in range(0, len(rows), n))
         return (batch for _, batch in self._renderer.batches(plans))
+
+    def pieces(self) -> Iterator[Piece]:
+        """What is packed in the first epoch, in the order of the draws; the state stays as it is."""
+        before = -1
+        for source in self._draws.sources:
+            for drawn in source.epoch():
+                yield from self._pieces(drawn, before)
+                before = drawn.row
 
     def rehearse(self, rows: int) -> tuple[PackStats, int]:
         """What the next rows hold, and how many documents begin in them; the state stays as it is."""
@@ -215,7 +220,7 @@ class Loader:
         """What the packer must know of a document; it is read only where its sizes do not say it."""
         fitting, pack = self.fitting, self.fitting.pack
         tokens = drawn.tokens + drawn.images * (fitting.slots + 1)
-        fits = tokens <= pack.row_tokens and drawn.images <= pack.row_images
+        fits = tokens <= pack.longest and drawn.images <= pack.row_images
         if fits and fitting.layout.kind == "interleaved":
             yield Piece(drawn.row, before, drawn.epoch, 0, tokens, drawn.images)
             return

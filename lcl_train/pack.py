@@ -8,11 +8,11 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lcl_data.shards import SpecialTokens
 from schemas.errors import RecipeError
@@ -23,19 +23,41 @@ class PackSettings(Settings):
     """The budgets of a row and how far ahead the packer looks."""
 
     row_tokens: int = Field(2048, ge=8, description="language-model positions of a row")
+    part_tokens: int | None = Field(
+        None,
+        ge=8,
+        description="positions of a document, longer ones are cut; None: a row. Rows of several times as "
+        "many are fuller, because a document above half a row finds no partner in it",
+    )
     row_images: int = Field(24, ge=1, description="images a row may hold")
     lookahead: int = Field(512, ge=1, description="documents (or parts) to choose from when a row is filled")
     slack: float = Field(
         0.2,
         ge=0,
         le=1,
-        description="share of a row given up to cut a long document beside an image, not in text",
+        description="share of `part_tokens` given up to cut a long document beside an image, not in text",
     )
+
+    @model_validator(mode="after")
+    def _parts_fit_a_row(self) -> Self:
+        if self.longest > self.row_tokens:
+            raise ValueError(f"part_tokens {self.part_tokens}: at most row_tokens, {self.row_tokens}")
+        return self
+
+    @property
+    def longest(self) -> int:
+        """Positions of a document, or of one part of it, at most."""
+        return self.row_tokens if self.part_tokens is None else self.part_tokens
+
+    @property
+    def limit(self) -> str:
+        """Which setting says so, and what."""
+        return f"{'row' if self.part_tokens is None else 'part'}_tokens {self.longest}"
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A document, or one part of a document longer than a row.
+    """A document, or one part of a document that is too long.
 
     Attributes:
         tokens: int32 [n], begins with sot, one image-position token per image.
@@ -91,9 +113,9 @@ class PackStats:
 def split(
     tokens: NDArray[np.int32], specials: SpecialTokens, slots: int, settings: PackSettings
 ) -> list[Cut]:
-    """Cut a placed document into parts that fit a row; a document that fits is one part.
+    """Cut a placed document into parts of `settings.longest`; a document that fits is one part.
 
-    A cut falls beside an image where that costs at most `settings.slack` of the row, else between two tokens
+    A cut falls beside an image where that costs at most `settings.slack` of a part, else between two tokens
     of text, never inside an image. Every part restarts with sot, the last one ends with eot; each other token
     is in exactly one part.
 
@@ -104,15 +126,13 @@ def split(
         settings: the budgets.
 
     Raises:
-        RecipeError: if an image with sot and eot does not fit a row at all.
+        RecipeError: if an image with sot and eot does not fit a part at all.
     """
-    if settings.row_tokens < slots + 4:
-        raise RecipeError(
-            f"row_tokens {settings.row_tokens}: an image takes {slots + 4}; raise it to that or more"
-        )
+    if settings.longest < slots + 4:
+        raise RecipeError(f"{settings.limit}: an image takes {slots + 4}; raise it to that or more")
     is_image = tokens == specials.image
     images = int(np.count_nonzero(is_image))
-    if len(tokens) + images * (slots + 1) <= settings.row_tokens and images <= settings.row_images:
+    if len(tokens) + images * (slots + 1) <= settings.longest and images <= settings.row_images:
         return [Cut(tokens, slice(0, images))]
     cuts = list(_cuts(is_image, slots, settings))
     seen = np.concatenate([[0], np.cumsum(is_image)])
@@ -135,12 +155,12 @@ def _cuts(is_image: NDArray[np.bool_], slots: int, settings: PackSettings) -> It
     yield 0
     while end < n:
         start = end
-        budget = settings.row_tokens - (start > 0)  # later parts get a sot of their own
+        budget = settings.longest - (start > 0)  # later parts get a sot of their own
         fits = int(np.searchsorted(length, length[start] + budget, "right")) - 1
         end = min(fits, int(np.searchsorted(images, images[start] + settings.row_images, "right")) - 1)
         if end < n:
             near = beside[(beside <= end) & (beside > start + 1)]
-            if len(near) and length[end] - length[near[-1]] <= settings.slack * settings.row_tokens:
+            if len(near) and length[end] - length[near[-1]] <= settings.slack * settings.longest:
                 end = int(near[-1])
             end -= end == n - 1  # an end-of-text alone is no part
         yield end

@@ -27,7 +27,7 @@ class LanguageSettings(Settings):
     width: int = Field(768, gt=0, description="width of the tokens; image vectors have it too")
     layers: int = Field(12, gt=0, description="number of blocks")
     heads: int = Field(12, gt=0, description="attention heads of a block, and of the attentive pooling")
-    context: int = Field(2048, gt=0, description="number of positions, at least the tokens of a row")
+    context: int = Field(2048, gt=0, description="number of positions, at least those of a document in a row")
     vocab_size: int = Field(49_412, gt=0, description="number of token ids, special ones included")
 
     @model_validator(mode="after")

@@ -122,8 +122,6 @@ class Train(Settings):
             raise RecipeError(f"preset {self.preset}: no such preset; did you mean {', '.join(near)}?")
         sizes = laid_over(PRESETS[self.preset].model_dump(), self.model)
         model = settle(ModelSettings, sizes, "model")
-        if self.pack.row_tokens > (context := model.language.context):
-            raise RecipeError(
-                f"pack.row_tokens {self.pack.row_tokens}: at most model.language.context, {context}"
-            )
+        if self.pack.longest > (context := model.language.context):
+            raise RecipeError(f"pack.{self.pack.limit}: at most model.language.context, {context}")
         return model.with_vocabulary(vocab_size)

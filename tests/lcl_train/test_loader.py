@@ -198,6 +198,13 @@ def test_steps_follow_from_the_tighter_budget_and_what_rows_leave_empty(shards):
     assert Loader(shards, few, 1).steps(1.0) == -(-sum(len(d["images"]) for d in DOCUMENTS) // 2)
 
 
+def test_rows_of_several_parts_hold_the_very_same_parts(shards):
+    sizes = [{"row_tokens": 16}, {"row_tokens": 64, "part_tokens": 16}]
+    packs = [PackSettings(row_images=6, lookahead=8, **each) for each in sizes]
+    alone, together = (list(Loader(shards, replace(FITTING, pack=pack), 1).pieces()) for pack in packs)
+    assert alone == together and len(alone) > len(shards)
+
+
 def test_an_unreadable_picture_is_named(tmp_path):
     documents = [tiny.document(number) for number in range(6)]
     documents[2]["images"] = [documents[2]["images"][0][:200]]

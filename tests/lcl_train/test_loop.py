@@ -179,7 +179,15 @@ def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing(shards, tmp_pa
     )
 
 
-def test_rows_longer_than_the_context_are_refused(shards, tmp_path):
+def test_rows_may_be_longer_than_the_context_where_documents_are_not(shards, tmp_path):
+    pack = {"row_tokens": 256, "part_tokens": 64, "row_images": 64, "lookahead": 64}
+    told = train(shards, tmp_path, tiny.settings(steps=2, pack=pack), "never", QUIET)
+    assert told["step"] == 2 and told["rates"]["fill"] > 0.9
+
+
+def test_documents_longer_than_the_context_are_refused(shards, tmp_path):
+    with pytest.raises(RecipeError, match=r"pack\.part_tokens 65: at most .*context, 64"):
+        train(shards, tmp_path, tiny.settings(pack={"row_tokens": 256, "part_tokens": 65}), "auto", QUIET)
     with pytest.raises(RecipeError, match=r"pack\.row_tokens 65: at most .*context, 64"):
         train(shards, tmp_path, tiny.settings(pack={"row_tokens": 65}), "auto", QUIET)
 

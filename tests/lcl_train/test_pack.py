@@ -35,13 +35,17 @@ def expanded_length(tokens, slots):
     st.integers(9, 40),
     st.integers(1, 4),
     st.sampled_from([0.0, 0.2, 1.0]),
+    st.sampled_from([1, 3]),
 )
-def test_split_keeps_everything_once_within_the_budgets(draws, slots, row_tokens, row_images, slack):
-    tokens, budget = document(draws), PackSettings(row_tokens=row_tokens, row_images=row_images, slack=slack)
+def test_split_keeps_everything_once_within_the_budgets(draws, slots, longest, row_images, slack, times):
+    """Rows of several times a part cut documents no other way than rows of one."""
+    tokens, budget = document(draws), PackSettings(row_tokens=longest, row_images=row_images, slack=slack)
+    if times > 1:
+        budget = budget.model_copy(update={"row_tokens": times * longest, "part_tokens": longest})
     parts = split(tokens, SPECIALS, slots, budget)
     for part in parts:
         assert part.tokens.dtype == np.int32
-        assert expanded_length(part.tokens, slots) <= row_tokens
+        assert expanded_length(part.tokens, slots) <= longest
         assert part.images.stop - part.images.start == (part.tokens == SPECIALS.image).sum() <= row_images
         assert part.tokens[0] == SPECIALS.sot
         assert len(parts) == 1 or part.tokens[1:].tolist() not in ([], [SPECIALS.eot])
@@ -64,9 +68,25 @@ def test_a_document_that_fits_stays_whole():
     assert part.tokens is tokens
 
 
-def test_rows_too_short_for_an_image_are_refused():
-    with pytest.raises(RecipeError, match="row_tokens 19: an image takes 20"):
-        split(document([0]), SPECIALS, 16, PackSettings(row_tokens=19))
+@pytest.mark.parametrize("name", ["row_tokens", "part_tokens"])
+def test_rows_and_parts_too_short_for_an_image_are_refused(name):
+    with pytest.raises(RecipeError, match=f"{name} 19: an image takes 20"):
+        split(document([0]), SPECIALS, 16, PackSettings(**{name: 19}))
+
+
+def test_a_part_longer_than_a_row_is_refused():
+    with pytest.raises(ValueError, match="part_tokens 31: at most row_tokens, 30"):
+        PackSettings(row_tokens=30, part_tokens=31)
+
+
+def test_rows_of_several_documents_are_full_where_rows_of_one_cannot_be():
+    sizes = np.random.default_rng(0).integers(1100, 1900, 2000).tolist()
+    filled = []
+    for times in (1, 8):
+        packer = Packer(PackSettings(row_tokens=2048 * times, part_tokens=2048, row_images=24 * times))
+        rows_of(packer, [piece(number, size, 1) for number, size in enumerate(sizes)])
+        filled.append(packer.stats.fill)
+    assert filled[0] < 0.75 and filled[1] > 0.95
 
 
 pieces = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 3)), max_size=60).map(
