@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -65,6 +64,33 @@ class Plan(NamedTuple):
     state: dict[str, Any]
 
 
+class _Picture(NamedTuple):
+    """A picture of a document, drawn in an epoch."""
+
+    document: Sequence
+    epoch: int
+    image: int
+
+
+class _Laid(NamedTuple):
+    """Rows without their pictures.
+
+    Attributes:
+        rows: what is in each.
+        pixels: uint8 [N, 3, side, side], to be filled.
+        pictures: of each row, with what.
+    """
+
+    rows: list[list[Placed]]
+    pixels: Tensor
+    pictures: list[list[_Picture]]
+
+    def shares(self) -> Iterator[tuple[Tensor, list[_Picture]]]:
+        """The room of each row and its pictures; none of rows that have no pictures."""
+        rooms = torch.split(self.pixels, [len(each) for each in self.pictures])
+        return ((room, each) for room, each in zip(rooms, self.pictures, strict=True) if each)
+
+
 class Renderer:
     """Makes the batches of one rank."""
 
@@ -82,23 +108,23 @@ class Renderer:
     def batches(self, plans: Iterator[Plan]) -> Generator[tuple[dict[str, Any], Batch], None, None]:
         """Batches of planned rows, in order; threads work two batches ahead, more where these are small.
 
-        A thread takes a row, not a batch: so all of them work on the first.
+        A thread takes the pictures of a row, not of a batch: so all of them work on the first.
         """
         if not self.workers:
             yield from ((plan.state, self._render(plan.rows)) for plan in plans)
             return
-        ahead: deque[tuple[dict[str, Any], Future[Batch]]] = deque()
+        ahead: deque[tuple[dict[str, Any], Future[Future[Batch]]]] = deque()
         most = max(
             2, ceil(2 * self.workers * self.fitting.world * self.fitting.accumulate / self.fitting.rows)
         )
         with ThreadPoolExecutor(self.workers, "loader") as pool:
             try:
                 for plan in plans:
-                    ahead.append((plan.state, self._submit(pool, plan.rows)))
+                    ahead.append((plan.state, pool.submit(self._submit, pool, plan.rows)))
                     if len(ahead) > most:
                         state, batch = ahead.popleft()
-                        yield state, batch.result()
-                yield from ((state, batch.result()) for state, batch in ahead)
+                        yield state, batch.result().result()
+                yield from ((state, batch.result().result()) for state, batch in ahead)
             finally:
                 pool.shutdown(cancel_futures=True)
 
@@ -110,39 +136,52 @@ class Renderer:
         return document, lay_out(draw, fitting.layout, self.specials, fitting.slots, fitting.pack)
 
     def _submit(self, pool: ThreadPoolExecutor, rows: list[list[Piece]]) -> "Future[Batch]":
-        """The batch waits in the pool for its rows, which the pool was given before it."""
-        pixels, mine = self._blank(rows)
-        waiting = [pool.submit(self._render_row, *each) for each in mine]
-        return pool.submit(lambda: self._join([each.result() for each in waiting], pixels))
+        """The batch, which waits in the pool for pictures that the pool was given before it."""
+        laid = self._lay_rows(rows)
+        waiting = [pool.submit(self._fill, *each) for each in laid.shares()]
+
+        def join() -> Batch:
+            for each in waiting:
+                each.result()
+            return self._join(laid)
+
+        return pool.submit(join)
 
     def _render(self, rows: list[list[Piece]]) -> Batch:
-        pixels, mine = self._blank(rows)
-        return self._join([self._render_row(*each) for each in mine], pixels)
+        laid = self._lay_rows(rows)
+        for each in laid.shares():
+            self._fill(*each)
+        return self._join(laid)
 
-    def _blank(self, rows: list[list[Piece]]) -> tuple[Tensor, list[tuple[list[Piece], Tensor]]]:
-        """Room for the pictures of this rank's rows (at least an empty one), each with its share of it."""
-        mine, side = rows[self.fitting.rank :: self.fitting.world] or [[]], self.fitting.image_size
-        bounds = list(accumulate((sum(piece.images for piece in row) for row in mine), initial=0))
-        shape = bounds[-1], 3, side, side
+    def _lay_rows(self, rows: list[list[Piece]]) -> _Laid:
+        """This rank's rows (at least an empty one), all laid out before one picture of them is decoded.
+
+        Decoding empties the processor's caches: in turn with it, this takes three times as long.
+        """
+        placed: list[list[Placed]] = []
+        pictures: list[list[_Picture]] = []
+        for row in rows[self.fitting.rank :: self.fitting.world] or [[]]:
+            placed.append([])
+            pictures.append([])
+            for piece in row:
+                document, parts = self.lay_out(piece.row, piece.before, piece.epoch)
+                part = parts[piece.part]
+                images = part.pictures.tolist()
+                keys = [document.image_keys[image] for image in images]
+                placed[-1].append(Placed(part, keys, document.id, document.source))
+                pictures[-1] += [_Picture(document, piece.epoch, image) for image in images]
+        shape = sum(map(len, pictures)), 3, self.fitting.image_size, self.fitting.image_size
         pixels = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
-        return pixels, [(row, pixels[slice(*each)]) for row, each in zip(mine, pairwise(bounds), strict=True)]
+        return _Laid(placed, pixels, pictures)
 
-    def _join(self, placed: list[list[Placed]], pixels: Tensor) -> Batch:
+    def _join(self, laid: _Laid) -> Batch:
         row_tokens = self.fitting.pack.row_tokens
-        batch = collate(placed, pixels, self.specials, self.fitting.slots, row_tokens)
+        batch = collate(laid.rows, laid.pixels, self.specials, self.fitting.slots, row_tokens)
         return batch.pin_memory() if self.fitting.pinned else batch
 
-    def _render_row(self, row: list[Piece], pixels: Tensor) -> list[Placed]:
-        placed, at = [], 0
-        for piece in row:
-            document, parts = self.lay_out(piece.row, piece.before, piece.epoch)
-            part = parts[piece.part]
-            for image in part.pictures.tolist():
-                pixels[at] = self._square(document, piece.epoch, image)
-                at += 1
-            keys = [document.image_keys[image] for image in part.pictures]
-            placed.append(Placed(part, keys, document.id, document.source))
-        return placed
+    def _fill(self, room: Tensor, pictures: list[_Picture]) -> None:
+        for square, picture in zip(room, pictures, strict=True):
+            square.copy_(self._square(*picture))
 
     def _square(self, document: Sequence, epoch: int, image: int) -> Tensor:
         try:
