@@ -1,19 +1,21 @@
 """`near_document` beside datatrove and Daft: the same documents in, the copies found out.
 
     python benchmarks/near_documents.py CORPUS [--docs 20000] [--runs 3] [--workers 2] [--json]
-        [--datatrove PYTHON] [--daft PYTHON]
+        [--datatrove PYTHON] [--daft PYTHON] [--sides SIDE ...]
 
 CORPUS/docs.jsonl holds documents of items (text or image). Their words, in lower case and without
 punctuation, are cut into passages of 200 to 399; every tenth one has a copy, 1 % of whose words are others.
 PYTHON is an interpreter that has the peer (datatrove 0.10, Daft 0.7: their pins need environments of their
-own; datatrove's hashing needs xxhash<4).
+own; datatrove's hashing needs xxhash<4). SIDE is a row of the table; without any, all whose interpreter is
+named.
 
 All use n-grams of 5 words between spaces and 14 bands of 8 values (FineWeb's). Each run is a process of its
-own. Ours is the whole stage: bands, exact verification of every candidate, sets, and the documents that stay
-written anew. datatrove's is its four stages, the last of which writes what it drops, with its own tokenizer
-of English and again with words split at spaces; Daft's ends with the sets, in memory, band by band. Neither
-verifies. Measured: wall and CPU seconds (with child processes), documents a second of each, the share of
-planted copies found, documents dropped that were not planted.
+own, the sides in turn. `ours` is the whole stage: bands, exact verification of every candidate, sets, and
+the documents that stay written anew; `ours_decisions` ends with the table of what goes. datatrove's is its
+four stages, the last of which writes what it drops, with its own tokenizer of English and again with words
+split at spaces; Daft's ends with the sets, in memory, band by band. Neither verifies. Measured, medians of
+the runs: wall and CPU seconds (with child processes), documents a second of each, the share of planted
+copies found, documents dropped that were not planted.
 """
 
 import argparse
@@ -29,13 +31,14 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 NGRAM, BANDS, ROWS, THRESHOLD = 5, 14, 8, 0.7
 SHARDS = 16
 _SET_CHILD_SUBREAPER = 36  # of Linux's prctl: orphans become children of this process
-PEERS = ("ours", "datatrove", "datatrove_split", "daft")
+PEERS = ("ours", "ours_decisions", "datatrove", "datatrove_split", "daft")
 QUIET = os.environ | {"DO_NOT_TRACK": "1", "DAFT_ANALYTICS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 WORD = re.compile(r"[^\W_]+")
 
@@ -92,17 +95,40 @@ def write(rows: list[tuple[str, str]], folder: Path) -> None:
 
 def ours(folder: Path, out: Path, workers: int) -> list[str]:
     """Ids that `near_document` drops."""
-    import pyarrow.parquet as pq
-
-    from lcl_data.dedupe.near_document import NearDocument
     from lcl_data.deduplicate import deduplicate
     from lcl_data.engine import Engine
+
+    deduplicate(folder / "documents", out, [_rule()], Engine(workers))
+    return _dropped(out / "decisions/00_near_document.parquet")
+
+
+def ours_decisions(folder: Path, out: Path, workers: int) -> list[str]:
+    """The same, without the documents that stay."""
+    from lcl_data.engine import Engine
+    from lcl_data.exchange import scratch
+    from lcl_data.frames import read_frames
+    from lcl_data.neighbours import Question, neighbours
+    from lcl_data.stage import document_units
+
+    rule, units = _rule(), document_units(folder / "documents")
+    read, step = partial(read_frames, columns=rule.reads), partial(scratch, out, digest="bench")
+    rows = len(json.loads((folder / "ids.json").read_text()))
+    (decided,) = neighbours(rule, Question(units, read, rows, step), Engine(workers))
+    return _dropped(decided)
+
+
+def _rule() -> Any:
+    from lcl_data.dedupe.near_document import NearDocument
     from lcl_data.no_pandas import keep_pandas_out
 
     keep_pandas_out()  # as the command `lcl` does
-    rule = NearDocument(ngram=NGRAM, bands=BANDS, rows=ROWS, threshold=THRESHOLD)
-    deduplicate(folder / "documents", out, [rule], Engine(workers))
-    return list(pq.read_table(out / "decisions/00_near_document.parquet")["id"].to_pylist())
+    return NearDocument(ngram=NGRAM, bands=BANDS, rows=ROWS, threshold=THRESHOLD)
+
+
+def _dropped(decisions: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    return list(pq.read_table(decisions)["id"].to_pylist())
 
 
 def datatrove(folder: Path, out: Path, workers: int) -> list[str]:
@@ -188,7 +214,7 @@ def measure(peer: str, python: str, folder: Path, workers: int) -> dict[str, flo
     """One run of a peer in a process of its own."""
     with tempfile.TemporaryDirectory(dir=folder) as out:
         command = [python, __file__, str(folder), "--run", peer, "--out", out, "--workers", str(workers)]
-        paths = {"PYTHONPATH": str(Path(__file__).parents[1])} if peer == "ours" else {}
+        paths = {"PYTHONPATH": str(Path(__file__).parents[1])} if peer.startswith("ours") else {}
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(command, env=QUIET | paths, check=True, capture_output=True, text=True)
         wall = time.perf_counter() - start
@@ -217,7 +243,7 @@ def _quality(folder: Path, dropped: list[str]) -> dict[str, float]:
 def compare(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
     """Medians over runs taken in turn."""
     pythons = {peer: getattr(options, peer.partition("_")[0], sys.executable) for peer in PEERS}
-    runs: dict[str, list[dict[str, float]]] = {peer: [] for peer in PEERS if pythons[peer]}
+    runs: dict[str, list[dict[str, float]]] = {peer: [] for peer in options.sides if pythons[peer]}
     for _ in range(options.runs):
         for peer, measured in runs.items():
             measured.append(measure(peer, pythons[peer], folder, options.workers))
@@ -228,12 +254,13 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, fl
 
 
 def table(medians: dict[str, dict[str, float]], docs: int) -> str:
-    """The medians as Markdown, with our rate over each peer's."""
+    """The medians as Markdown, with the rate of the first side over each."""
     lines = ["| | wall s | docs/s | ours / it | CPU s | docs per CPU s | ours / it | recall | others |"]
     lines.append("|---" * 9 + "|")
+    ours = next(iter(medians.values()))
     for peer, row in medians.items():
         rates = [
-            f"{row[name]:.1f} | {docs / row[name]:,.0f} | {row[name] / medians['ours'][name]:.1f}"
+            f"{row[name]:.1f} | {docs / row[name]:,.0f} | {row[name] / ours[name]:.1f}"
             for name in ("wall_s", "cpu_s")
         ]
         lines.append(f"| {peer} | {' | '.join(rates)} | {row['recall']:.4f} | {row['others']:.0f} |")
@@ -251,6 +278,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--datatrove", help="interpreter that has datatrove")
     parser.add_argument("--daft", help="interpreter that has Daft")
+    parser.add_argument(
+        "--sides", nargs="+", choices=PEERS, default=PEERS, help="the first is set against each"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--run", choices=PEERS, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
