@@ -129,15 +129,15 @@ def _apply(decisions: Decisions, unit: Unit, draft: Draft) -> None:
             for rule, dropped in decided:
                 frames = _drop(frames, rule, dropped, draft)
             if cuts_texts:
-                draft.count("texts").kept += frames.texts.height
-            writer.write(frames.to_table(), frames.images.height)
+                draft.count("texts").kept += frames.count("texts")
+            writer.write(frames.to_table(), frames.count("images"))
 
 
 def _count_read(frames: Frames, draft: Draft, cuts_texts: bool) -> None:
     draft.count("documents").read += frames.documents.height
-    draft.count("images").read += frames.images.height
+    draft.count("images").read += frames.count("images")
     if cuts_texts:
-        draft.count("texts").read += frames.texts.height
+        draft.count("texts").read += frames.count("texts")
 
 
 def _drop(frames: Frames, rule: Rule, dropped: pl.DataFrame, draft: Draft) -> Frames:

@@ -90,8 +90,8 @@ def _filter_shard(filters: tuple[Filter, ...], evidence: Evidence, unit: Unit, d
         for frames in batches(unit, filters, evidence, draft):
             left = cut(frames, filters, [draft] * len(filters))
             if draft.ledger.texts:
-                draft.count("texts").kept += left.texts.height
-            writer.write(left.to_table(), left.images.height)
+                draft.count("texts").kept += left.count("texts")
+            writer.write(left.to_table(), left.count("images"))
 
 
 def batches(unit: Unit, filters: Sequence[Filter], evidence: Evidence, draft: Draft) -> Iterator[Frames]:
@@ -100,9 +100,9 @@ def batches(unit: Unit, filters: Sequence[Filter], evidence: Evidence, draft: Dr
     known = evidence.of_shard(unit.number)
     for frames in read_frames(unit):
         draft.count("documents").read += frames.documents.height
-        draft.count("images").read += frames.images.height
+        draft.count("images").read += frames.count("images")
         if counts_texts:
-            draft.count("texts").read += frames.texts.height
+            draft.count("texts").read += frames.count("texts")
         yield known.brought_to(frames, draft)
 
 

@@ -7,7 +7,7 @@ The nested form is what crosses between stages; polars is quick on flat columns 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -52,6 +52,11 @@ class Frames:
     def texts(self) -> pl.DataFrame:
         """The rows of items that are texts."""
         return self.items.filter(~pl.col("is_image"))
+
+    def count(self, kind: Literal["images", "texts"]) -> int:
+        """How many items are images, or texts; without a copy of them."""
+        images = int(self.items["is_image"].sum())
+        return images if kind == "images" else self.items.height - images
 
     def summary(self) -> pl.DataFrame:
         """The documents with `text` (their texts joined by newlines), `texts` and `images` (counts)."""
@@ -109,11 +114,14 @@ class Frames:
         if rejected.is_empty():
             return self
         _write_down("documents", rejected, draft)
-        for kind, items in [
-            ("images", self.images),
-            *([("texts", self.texts)] if draft.ledger.texts else []),
+        places = self.items.select("document", "is_image")
+        for kind, is_kind in [
+            ("images", pl.col("is_image")),
+            *([("texts", ~pl.col("is_image"))] if draft.ledger.texts else []),
         ]:
-            lost = items.join(rejected.select("document", "id"), on="document", maintain_order="left")
+            lost = places.filter(is_kind).join(
+                rejected.select("document", "id"), on="document", maintain_order="left"
+            )
             for identity, count in lost.group_by("id", maintain_order=True).len().iter_rows():
                 draft.reject(kind, DOCUMENT_REJECTED, count, id=identity)
         return self.drop_documents(rejected)

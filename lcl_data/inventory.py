@@ -54,7 +54,7 @@ def _documents(path: Path) -> Contents:
     faults: list[str] = []
     for frames in read_frames(Unit(0, path.name, path)):
         documents += frames.documents.height
-        images += frames.images.height
+        images += frames.count("images")
         faults += _faults(frames)
     return Contents(True, documents, documents, images, tuple(faults))
 

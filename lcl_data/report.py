@@ -179,9 +179,9 @@ def _tally(filters: tuple[Filter, ...], evidence: Evidence, unit: Unit) -> Tally
 
 def _count_kept(ledger: Ledger, left: Frames) -> None:
     ledger.documents.kept += left.documents.height
-    ledger.images.kept += left.images.height
+    ledger.images.kept += left.count("images")
     if ledger.texts:
-        ledger.texts.kept += left.texts.height
+        ledger.texts.kept += left.count("texts")
 
 
 def _reasons_of(each: Filter, ledger: Ledger) -> dict[str, int]:

@@ -18,7 +18,7 @@ def test_flat_and_back(corpus, start, shard):
         frames = flatten(batch.slice(start), shard << 32)
         assert [from_row(row) for row in frames.to_table().to_pylist()] == documents[start:]
         assert frames.to_table().schema.equals(DOCUMENTS, check_metadata=True)
-        assert frames.images.height == sum(len(each.images) for each in documents[start:])
+        assert frames.count("images") == sum(len(each.images) for each in documents[start:])
 
 
 def test_numbers_and_places():
