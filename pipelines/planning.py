@@ -64,11 +64,19 @@ _LINES: tuple[tuple[str, str, str, Show], ...] = (
 )
 
 
+_FULL = 0.95
+
+
 def show(found: dict[str, dict[str, Any]], console: Console) -> None:
     """Show a plan."""
     run, measured = found["run"], found["time"]["measured_rows"]
     rows = [(label, _shown(found[section][name], form)) for section, name, label, form in _LINES]
     console.table(f"plan: {run['preset']} on {run['device']}, {run['dtype']}", ("", ""), rows)
+    if found["rows"]["fill"] < _FULL:
+        console.say(
+            f"rows are {found['rows']['fill']:.0%} full: more documents fit together into longer rows, with "
+            "pack.part_tokens and a higher pack.row_images (docs/training.md)"
+        )
     if found["time"]["step_s"] is None:
         console.say("it does not fit into memory: no step was taken; give fewer rows, or more accumulate")
     elif measured < found["rows"]["rows"]:

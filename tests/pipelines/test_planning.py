@@ -3,10 +3,12 @@ import json
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from pipelines.console import Console
+from pipelines.planning import show
 from tests.lcl_train import tiny
 
 
-def test_the_command_prints_one_object_and_writes_nothing(tmp_path):
+def test_the_command_prints_one_object_and_writes_nothing(tmp_path, capsys):
     folder = tiny.write_shards(tmp_path / "shards", [tiny.document(number) for number in range(64)])
     settings = [
         f"--set=model.{part}.{name}={value}"
@@ -22,3 +24,6 @@ def test_the_command_prints_one_object_and_writes_nothing(tmp_path):
     assert found["run"] == {"preset": "nano", "device": "cpu", "dtype": "float32"}
     assert not (tmp_path / "run").exists()
     assert "parameters" in told.stderr and "n/a" in told.stderr
+    for fill in (0.9, 0.99):
+        show({**found, "rows": {**found["rows"], "fill": fill}}, Console(as_json=False))
+        assert ("rows are 90% full" in capsys.readouterr().err) == (fill == 0.9)
