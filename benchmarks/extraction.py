@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lcl_data.pages import Extraction, Origin, located_on_the_net, row_of
-from schemas.documents import Document, Text
+from schemas.documents import Document
 
 URL = "http://site.example/2024/05/page.html"
 WORD = re.compile(r"\w+")
@@ -124,7 +124,7 @@ def ours(content):
     row = row_of(content, Origin("html", "0" * 32, "page", URL), Extraction(), located_on_the_net)
     if not isinstance(row.document, Document):
         return []
-    return [i.text if isinstance(i, Text) else (i.url,) for i in row.document.items]
+    return [i if isinstance(i, str) else (i.url,) for i in row.document.items]
 
 
 def trafilatura(content):

@@ -77,13 +77,13 @@ def write(rows: list[tuple[str, str]], folder: Path) -> None:
     from lcl_data.draft import DocumentWriter
     from lcl_data.engine import Engine
     from lcl_data.stage import Stage, Unit
-    from schemas.documents import Document, Text, to_table
+    from schemas.documents import Document, to_table
 
     def shard(unit: Unit, draft: Any) -> None:
         part = rows[unit.number :: SHARDS]
         draft.count("documents").read += len(part)
         with DocumentWriter(draft) as writer:
-            writer.write(to_table([Document(id, "bench", (Text(text),)) for id, text in part]), 0)
+            writer.write(to_table([Document(id, "bench", (text,)) for id, text in part]), 0)
         ids, texts = zip(*part, strict=True)
         pq.write_table(pa.table({"id": ids, "text": texts}), folder / f"plain/{unit.number:05d}.parquet")
 

@@ -32,7 +32,7 @@ from lcl_data import store
 from lcl_data.draft import DocumentWriter
 from lcl_data.engine import Engine
 from lcl_data.stage import Stage, Unit, document_units
-from schemas.documents import Document, Image, Text, document_id, to_table
+from schemas.documents import Document, Image, document_id, to_table
 from schemas.images import IMAGES, SUCCESS
 
 SEED, WORKERS, PER_STORE_SHARD = 0, 2, 10_000
@@ -82,7 +82,7 @@ def document(number: int, corpus: int) -> Document:
     words = words_of(number)
     random = np.random.default_rng([SEED, number, 1])
     pictures = [picture_of(int(2 * corpus * u**3), corpus) for u in random.random(3)]
-    items = [Text(" ".join(words[at : at + 40])) for at in range(0, len(words), 40)]
+    items = [" ".join(words[at : at + 40]) for at in range(0, len(words), 40)]
     for place, picture in zip((1, 2, len(items)), pictures, strict=True):
         items.insert(place, picture)
     host = f"http://site{number % 10_007}.example"

@@ -31,7 +31,7 @@ from lcl_data.draft import DocumentWriter
 from lcl_data.engine import Engine
 from lcl_data.stage import Stage, Unit
 from lcl_data.tokenizer import train
-from schemas.documents import Document, Image, Text, document_id, to_table
+from schemas.documents import Document, Image, document_id, to_table
 from schemas.images import IMAGES, SUCCESS
 
 PER_SHARD, PICTURES = 500, 512
@@ -86,7 +86,7 @@ def make(work: Path, count: int) -> None:
     contents, random = pictures(), np.random.default_rng(1)
     vocabulary = ["".join(random.choice(list("etaoinshrdlu"), random.integers(2, 9))) for _ in range(5000)]
     documents = [document(number, vocabulary, random) for number in range(count)]
-    train((item.text for item in documents[0].items if isinstance(item, Text)), 1000, work / "tokenizer.json")
+    train((item for item in documents[0].items if isinstance(item, str)), 1000, work / "tokenizer.json")
     (work / "loose").mkdir()
     for number, content in enumerate(contents):
         (work / "loose" / f"00000{number:04d}.jpg").write_bytes(content)
@@ -96,7 +96,7 @@ def make(work: Path, count: int) -> None:
     Stage("ingest", work / "docs", {}, ()).run(write_documents, units, Engine())
     with (work / "documents.jsonl").open("w") as file:
         for each in documents:
-            texts = [item.text if isinstance(item, Text) else None for item in each.items]
+            texts = [item if isinstance(item, str) else None for item in each.items]
             images = [f"{item.key}.jpg" if isinstance(item, Image) else None for item in each.items]
             file.write(json.dumps({"id": each.id, "texts": texts, "images": images}) + "\n")
 
@@ -104,7 +104,7 @@ def make(work: Path, count: int) -> None:
 def document(number: int, vocabulary: list[str], random: np.random.Generator) -> Document:
     items = []
     for _ in range(3):
-        items.append(Text(" ".join(vocabulary[n] for n in random.integers(0, 5000, 80))))
+        items.append(" ".join(vocabulary[n] for n in random.integers(0, 5000, 80)))
         key = f"00000{random.integers(0, PICTURES):04d}"
         items.append(Image(f"http://a/{key}", key))
     return Document(document_id("b", "b", number), "b", tuple(items))

@@ -19,7 +19,7 @@ from lcl_data.page_flow import Flow, glyph_of
 from lcl_data.page_pictures import TAGS, Picture, fallbacks, picture_at
 from lcl_data.page_tree import Tree, decode, parse
 from lcl_data.sources import Row, dump
-from schemas.documents import Document, Image, Item, Text
+from schemas.documents import Document, Image, Item
 from schemas.errors import RecipeError, SourceError
 from schemas.recipe import Settings
 
@@ -148,7 +148,7 @@ class _Page:
         lost: dict[int, SourceError] = {}
         for found in Flow(self._tree, content, frozenset(self._twins.values())):
             if isinstance(found, str):
-                items.append(Text(found))
+                items.append(found)
                 continue
             try:
                 items.append(self._image(found))
@@ -209,8 +209,8 @@ def _joined(items: list[Item]) -> tuple[Item, ...]:
     """Texts between which no picture was kept become one."""
     found: list[Item] = []
     for item in items:
-        if found and isinstance(item, Text) and isinstance(found[-1], Text):
-            found[-1] = Text(f"{found[-1].text}\n\n{item.text}")
+        if found and isinstance(item, str) and isinstance(found[-1], str):
+            found[-1] = f"{found[-1]}\n\n{item}"
         else:
             found.append(item)
     return tuple(found)

@@ -21,7 +21,7 @@ from lcl_data.links import absolute
 from lcl_data.rows import Fields, Found, Part, parquet_count, parquet_rows
 from lcl_data.sources import Row, Source, dump, find, name_of, numbered, row
 from lcl_data.stage import Unit
-from schemas.documents import Document, Image, Text, document_id
+from schemas.documents import Document, Image, document_id
 from schemas.errors import ShardError, SourceError
 from schemas.members import key
 
@@ -149,7 +149,7 @@ class Pairs(Source):
             del meta[layout.similarity]
             known["similarity"] = float(value)
         image = Image(url=address, anchor=0, meta=dump(meta), **known)
-        return Document(id, source, (image, Text(caption)), license=license), ()
+        return Document(id, source, (image, caption), license=license), ()
 
 
 def brought(fields: Mapping[str, Any], carrier: Carrier, otherwise: str) -> Image:

@@ -181,7 +181,7 @@ def _items(
             cuttable, starts = tokenizer.encode_with_starts(prepared[number])
             yield Words(cuttable, prepared[number], number, starts)
         else:
-            yield Words(ids[number], item.text, number)
+            yield Words(ids[number], item, number)
         number += 1
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lcl_data.links import absolute
 from lcl_data.sources import dump, parse
-from schemas.documents import Image, Item, Text
+from schemas.documents import Image, Item
 from schemas.errors import SourceError
 
 _LARGEST = {"width": 1 << 31, "height": 1 << 31, "nbytes": 1 << 63}  # what the columns hold
@@ -57,7 +57,7 @@ def items(
     number = 0
     for at, (reference, text) in enumerate(found):
         if reference is None:
-            made.append(Text(text or ""))
+            made.append(text or "")
             continue
         try:
             made.append(image(at, number, reference))

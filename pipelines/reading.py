@@ -61,7 +61,7 @@ def _show_document(path: Path, id: str, console: Console) -> Json | None:
         return None
     console.say(f"{document.id}  {document.source}  {document.url or ''}")
     for number, item in enumerate(document.items):
-        console.say(f"[{number}] {_image_line(item) if isinstance(item, Image) else item.text}")
+        console.say(f"[{number}] {_image_line(item) if isinstance(item, Image) else item}")
     row = to_row(document)
     return {**row, "items": [{k: v for k, v in item.items() if v is not None} for item in row["items"]]}
 

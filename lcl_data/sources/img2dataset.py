@@ -18,7 +18,7 @@ from lcl_data.rows import Fields, parquet_rows
 from lcl_data.sources import Files, Row, Source, find, name_of, need, numbered, rest, row
 from lcl_data.stage import Unit
 from lcl_data.tars import members
-from schemas.documents import Document, Text, document_id
+from schemas.documents import Document, document_id
 from schemas.errors import RecipeError, ShardError, SourceError
 from schemas.images import SUCCESS
 
@@ -90,7 +90,7 @@ class Img2dataset(Source):
             raise SourceError("missing_member", f"no picture of key {key}")
         name, carrier = found
         image = brought(rest(fields, frozenset(("caption",))), carrier, carried_url(container, name))
-        return Document(id, "img2dataset", (image, Text(caption)), license=self.license), ()
+        return Document(id, "img2dataset", (image, caption), license=self.license), ()
 
 
 def _pictures(table: Path) -> _Pictures:

@@ -29,8 +29,7 @@ from lcl_data.sources import (
     row,
 )
 from lcl_data.stage import Unit
-from schemas.documents import Document, Image, Item, Text, document_id
-from schemas.documents import texts as text_items
+from schemas.documents import Document, Image, Item, document_id
 from schemas.errors import ShardError, SourceError
 
 _SHARD = re.compile(r"docs_(?:no_face_)?shard_(?P<number>\d{1,9})_v\d+\.jsonl(?:\.zip|\.gz)?\Z")
@@ -97,7 +96,7 @@ class Mmc4(Source):
                 images.append(_image(info, page, len(texts), rows[index] if rows else None))
             except SourceError as error:
                 lost.append(SourceError(error.reason, f"image_info[{index}]: {error.detail}"))
-        items = _woven(text_items(texts), images)
+        items = _woven(texts, images)
         if not items:
             raise SourceError("empty", "no text and no image")
         used = _COLUMNS | {"similarity_matrix"} if rows is not None else _COLUMNS
@@ -117,7 +116,7 @@ def _shards(path: Path, name: str) -> Iterator[tuple[str, Packed]]:
     yield name, Packed(path)
 
 
-def _woven(texts: list[Text], images: list[Image]) -> list[Item]:
+def _woven(texts: list[str], images: list[Image]) -> list[Item]:
     """Every image directly before its sentence; those of one sentence in the order they came in."""
     items: list[Item] = []
     start = 0

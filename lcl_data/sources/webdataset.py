@@ -20,7 +20,7 @@ from lcl_data.rows import Fields, json_fields
 from lcl_data.sources import Row, Source, dump, find, name_of, numbered, rest, row
 from lcl_data.stage import Unit
 from lcl_data.tars import Member, key_to_last_dot, samples
-from schemas.documents import Document, Image, Text, document_id
+from schemas.documents import Document, Image, document_id
 from schemas.errors import ShardError, SourceError
 
 _SHARD = re.compile(r"(?P<number>\d{1,9})[^/0-9]*\Z")
@@ -178,7 +178,7 @@ class Webdataset(Source):
         else:
             images = [brought({}, sample.carrier(picture), sample.url(picture)) for picture in pictures]
         meta = dump(facts | _meta(sample, used))
-        return Document(id, "webdataset", (*images, Text(caption)), license=self.license, meta=meta)
+        return Document(id, "webdataset", (*images, caption), license=self.license, meta=meta)
 
     def _caption(self, sample: _Sample, fields: dict[str, Any]) -> tuple[str, str]:
         """The caption, and the member or field that holds it."""

@@ -3,7 +3,7 @@
 import pytest
 
 from lcl_data.pages import Extraction, Origin, located_on_the_net, row_of
-from schemas.documents import Document, Text
+from schemas.documents import Document
 
 pytest.importorskip("selectolax")
 PAGE = "http://site.example/blog/post.html"
@@ -34,7 +34,7 @@ def items(body, **options):
 
 def flat(body, **options):
     """Texts as they are, pictures as their addresses."""
-    return [item.text if isinstance(item, Text) else item.url for item in items(body, **options)]
+    return [item if isinstance(item, str) else item.url for item in items(body, **options)]
 
 
 def picture(tag, **options):

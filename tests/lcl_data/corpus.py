@@ -10,7 +10,7 @@ from lcl_data import files, store
 from lcl_data.draft import DocumentWriter
 from lcl_data.engine import Engine
 from lcl_data.stage import Stage, Unit
-from schemas.documents import Document, Image, Text, document_id, from_row, to_table
+from schemas.documents import Document, Image, document_id, from_row, to_table
 from schemas.images import IMAGES, SUCCESS
 from schemas.manifest import Input, read_manifest
 
@@ -51,9 +51,8 @@ def rejects(folder):
 
 
 def document(row, *items, url=None):
-    """A document of the given items; a string is a text."""
-    made = tuple(Text(item) if isinstance(item, str) else item for item in items)
-    return Document(document_id("test", "corpus", row), "test", made, url)
+    """A document of the given items."""
+    return Document(document_id("test", "corpus", row), "test", items, url)
 
 
 def write_store(folder, *rows):
@@ -94,7 +93,7 @@ _images_strategy = st.builds(
 @st.composite
 def shards(draw):
     """One to three shards of up to four documents each, with few distinct values, so that copies occur."""
-    items = st.lists(_words.map(Text) | _images_strategy, max_size=5)
+    items = st.lists(_words | _images_strategy, max_size=5)
     row, made = 0, []
     for size in draw(st.lists(st.integers(0, 4), min_size=1, max_size=3)):
         documents = []

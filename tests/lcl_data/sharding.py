@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
 from lcl_data.stage import Stage, Unit
-from schemas.documents import Document, Image, Item, Text, document_id, to_table
+from schemas.documents import Document, Image, Item, document_id, to_table
 from schemas.images import IMAGES
 
 WORDS = [
@@ -97,6 +97,6 @@ def _document(draw: random.Random, keys: list[str], words: int, shard: int, row:
         key = draw.choice([*keys, None, "00000999999"])
         if draw.random() < 0.7:
             items.append(Image(url=f"http://x/{number}", key=key, anchor=draw.choice([number, None])))
-        items.append(Text(" ".join(draw.choices(WORDS, k=draw.randint(1, words)))))
+        items.append(" ".join(draw.choices(WORDS, k=draw.randint(1, words))))
     url = draw.choice([None, "http://page/"])
     return Document(document_id("made", str(shard), row), draw.choice(["made", "other"]), tuple(items), url)

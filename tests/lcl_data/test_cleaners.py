@@ -16,7 +16,7 @@ from lcl_data.report import report
 from lcl_data.verify import verify
 from lcl_data.views import check
 from schemas import members
-from schemas.documents import Image, Text
+from schemas.documents import Image
 from schemas.errors import RecipeError
 from tests.lcl_data.corpus import bytes_of, document, read_documents, rejects, write_documents
 
@@ -99,7 +99,7 @@ def test_c4_lines_stand_before_c4_quality(tmp_path):
     docs = write_documents(tmp_path / "in", [[document(0, f"{lines}\nfunction() {{"), document(1, "No. {")]])
     ledger = filter_documents(docs, tmp_path / "out", (C4Lines(), C4Quality()), Engine()).ledger
     (kept,) = read_documents(tmp_path / "out")
-    assert kept.items == (Text(lines),)
+    assert kept.items == (lines,)
     assert ledger.documents.rejected == {"c4_quality:too_few_sentences": 1}
 
 
@@ -177,9 +177,9 @@ def test_the_ledger_counts_what_was_changed_and_anchors_follow_what_was_lost(tmp
     first, last = read_documents(tmp_path / "out")
     assert first.items == (
         Image("v"),
-        Text("Write to email@example.com about it."),
+        "Write to email@example.com about it.",
         Image("u", anchor=0),
-        Text("It is so."),
+        "It is so.",
     )
     assert last == document(2, "It is what it is.")
     assert ledger.texts.model_dump() == {

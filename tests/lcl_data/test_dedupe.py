@@ -22,7 +22,7 @@ from lcl_data.frames import read_frames
 from lcl_data.stage import document_units
 from schemas import members
 from schemas.decisions import DECISIONS
-from schemas.documents import Image, Text
+from schemas.documents import Image
 from schemas.versions import check
 from tests.lcl_data.corpus import bytes_of, document, read_documents, rejects, shards, write_documents
 from tests.lcl_data.sharding import picture
@@ -101,7 +101,7 @@ def test_same_image_bytes(tmp_path, scope, left):
     corpus = [[document(0, *pictures)], [document(1, "text", *pictures)]]
     docs, ledger = kept(tmp_path, corpus, SameImageBytes(scope=scope))
     assert [len(each.images) for each in docs] == left
-    assert docs[1].items[0] == Text("text")
+    assert docs[1].items[0] == "text"
     assert ledger.images.rejected == {"same_image_bytes": 6 - sum(left)}
     assert rejects(tmp_path / "out")[0]["url"] == "http://h/1"
 
@@ -229,4 +229,4 @@ def test_anchors_stay_when_images_go(tmp_path):
     picture = Image("u", sha256="aa", anchor=0)
     corpus = [[document(0, picture, "a", replace(picture, anchor=1), "b")]]
     (only,), _ = kept(tmp_path, corpus, SameImageBytes())
-    assert only.items == (picture, Text("a"), Text("b"))
+    assert only.items == (picture, "a", "b")

@@ -18,7 +18,7 @@ from lcl_data.filters.similarity import Similarity
 from lcl_data.filters.text_length import TextLength
 from lcl_data.filters.url_words import UrlWords
 from schemas import members
-from schemas.documents import Image, Text
+from schemas.documents import Image
 from schemas.errors import RecipeError
 from schemas.manifest import read_manifest
 from tests.lcl_data.corpus import (
@@ -130,7 +130,7 @@ def test_anchors_follow_their_texts(tmp_path):
     doc = document(0, "first", lost, "x", own, "third", free)
     filter_documents(write_documents(tmp_path / "in", [[doc]]), tmp_path / "out", (LongTexts(),), Engine())
     (kept,) = read_documents(tmp_path / "out")
-    assert kept.items == (Text("first"), Image("v"), Image("u", anchor=1), Text("third"), free)
+    assert kept.items == ("first", Image("v"), Image("u", anchor=1), "third", free)
     ledger = read_manifest(tmp_path / "out").ledger
     assert ledger.texts.model_dump(exclude_none=True) == {
         "read": 3,
@@ -155,7 +155,7 @@ def test_facts_come_from_the_store(tmp_path):
     docs = write_documents(tmp_path / "in", corpus)
     manifest = filter_documents(docs, tmp_path / "out", (ImageSize(),), Engine(), images=images)
     known = Image("http://h/a", "000000000", "a", width=640, height=480, sha256="ab")
-    assert [each.items for each in read_documents(tmp_path / "out")] == [(known, Text("words")), (known,)]
+    assert [each.items for each in read_documents(tmp_path / "out")] == [(known, "words"), (known,)]
     assert manifest.ledger.images.rejected == {
         "download:http_404": 1,
         "download:missing": 1,

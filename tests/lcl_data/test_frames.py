@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from lcl_data.frames import TEXTS, flatten, no_documents, read_frames
 from lcl_data.stage import document_units
-from schemas.documents import DOCUMENTS, Image, Text, from_row, to_table
+from schemas.documents import DOCUMENTS, Image, from_row, to_table
 from tests.lcl_data.corpus import document, shards, write_documents
 
 
@@ -43,4 +43,4 @@ def test_columns_that_are_not_read_are_not_there(tmp_path):
 
 def test_no_documents():
     assert no_documents().to_table().equals(DOCUMENTS.empty_table())
-    assert document(0, "a").items == (Text("a"),)
+    assert document(0, "a").items == ("a",)

@@ -13,7 +13,7 @@ from lcl_data.carriers import Carrier
 from lcl_data.engine import Engine
 from lcl_data.ingest import Ingest, ingest
 from lcl_data.sources.img2dataset import Img2dataset
-from schemas.documents import Document, Text
+from schemas.documents import Document
 from schemas.errors import RecipeError, ShardError, SourceError
 from tests.lcl_data.corpus import bytes_of
 from tests.lcl_data.sharding import picture
@@ -68,7 +68,7 @@ def test_a_row_is_its_picture_where_it_lies_and_its_caption(tmp_path, form):
     rows = read(folder(tmp_path / "in", [fetched(n) for n in range(3)], form=form))
     for number, row in enumerate(rows):
         image, text = row.document.items
-        assert text == Text(f"caption 00000{number:04d}")
+        assert text == f"caption 00000{number:04d}"
         assert content(image) == picture(number)
         assert (image.width, image.height, image.anchor) == (640, 480, 0)
         assert image.url == f"http://h.example/00000{number:04d}.jpg"

@@ -19,7 +19,7 @@ from lcl_data.sources.cc12m import Cc12m
 from lcl_data.sources.coyo import Coyo
 from lcl_data.sources.datacomp import Datacomp
 from lcl_data.sources.laion import Laion
-from schemas.documents import Document, Image, Text
+from schemas.documents import Document, Image
 from schemas.errors import RecipeError, ShardError, SourceError
 from tests.lcl_data.corpus import bytes_of, read_documents
 
@@ -59,7 +59,7 @@ def one(tmp_path, source, fields):
 def test_a_pair_is_its_picture_and_the_caption_it_belongs_to(tmp_path):
     document = one(tmp_path, None, LAION)
     image, text = document.items
-    assert text == Text("a boat")
+    assert text == "a boat"
     assert (image.url, image.width, image.height, image.anchor) == (URL, 640, 480, 0)
     assert image.similarity == pytest.approx(0.31)
     assert json.loads(image.meta) == {"SAMPLE_ID": 7, "LICENSE": "?", "NSFW": "UNLIKELY"}
@@ -262,7 +262,7 @@ def test_a_mangled_row_is_counted_and_never_raises(fields):
     layout = source._layout(fields, None)
     found = row("x", 1, _entries(fields, layout), lambda: source._document(fields, layout, "0" * 32, "laion"))
     if isinstance(found.document, Document):
-        assert [type(item) for item in found.document.items] == [Image, Text] and found.images == 1
+        assert [type(item) for item in found.document.items] == [Image, str] and found.images == 1
 
 
 PIECES = st.sampled_from([b"\t", b'"', b",", b"\n", b"http://h/", b"\xff", b"a"])

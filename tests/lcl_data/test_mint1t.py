@@ -25,7 +25,7 @@ from lcl_data.shards import Shards
 from lcl_data.sources.mint1t import Mint1t
 from lcl_data.tokenizer import train
 from lcl_data.verify import verify
-from schemas.documents import Document, Text
+from schemas.documents import Document
 from schemas.errors import SourceError
 from schemas.manifest import read_manifest
 from tests.lcl_data.corpus import bytes_of, read_documents
@@ -50,7 +50,7 @@ def test_html_keeps_its_order_and_every_field(tmp_path):
     assert (first.url, first.width, first.height) == ("http://page.example/1.jpg", 640, 480)
     assert json.loads(first.meta) == {"alt": "boat", "image_hash": "aa"}
     assert json.loads(second.meta) == {"alt": None, "image_hash": "bb", "raw_url": "/2.jpg"}
-    assert (text, second.url, document.url) == (Text("A boat."), "http://page.example/2.jpg", PAGE)
+    assert (text, second.url, document.url) == ("A boat.", "http://page.example/2.jpg", PAGE)
     assert json.loads(document.meta) == {"cc_dump": HTML["cc_dump"], "metadata": HTML["metadata"]}
 
 

@@ -10,7 +10,7 @@ from PIL import Image as Pixels
 from lcl_data.carriers import Carrier
 from lcl_data.engine import Engine
 from lcl_data.ingest import Ingest, ingest
-from schemas.documents import Image, Text
+from schemas.documents import Image
 from schemas.errors import ShardError
 from tests.lcl_data.corpus import read_documents
 from tests.lcl_data.mint import (
@@ -28,7 +28,7 @@ def test_frames_are_the_pictures_in_their_order_and_every_field_stays(tmp_path):
     shapes = [(32, 24), (8, 40)]
     (row,) = pdf(tmp_path, sample("5f3a", PDF, *(picture(k, size) for k, size in enumerate(shapes))))
     document = row.document
-    assert [type(item) for item in document.items] == [Text, Image, Text, Image]
+    assert [type(item) for item in document.items] == [str, Image, str, Image]
     assert (document.url, row.images, row.lost) == (PDF["url"], 2, ())
     for number, (image, shape) in enumerate(zip(document.images, shapes, strict=True)):
         assert (image.width, image.height) == shape

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lcl_data.rows import Found, json_fields
 from lcl_data.sources.mmc4 import Mmc4
-from schemas.documents import Document, Image, Text
+from schemas.documents import Document, Image
 from schemas.errors import RecipeError, SourceError
 from tests.lcl_data.sentences import line, read_lines, upstream
 
@@ -19,13 +19,13 @@ def document_of(tmp_path, row):
 
 
 def order(document):
-    return [item.text if isinstance(item, Text) else item.url for item in document.items]
+    return [item if isinstance(item, str) else item.url for item in document.items]
 
 
 def test_the_readme_document_in_canonical_order(tmp_path):
     document, lost = document_of(tmp_path, upstream())
     s0, s1, s2 = upstream()["text_list"]
-    names = [json.loads(i.meta)["image_name"] if isinstance(i, Image) else i.text for i in document.items]
+    names = [json.loads(i.meta)["image_name"] if isinstance(i, Image) else i for i in document.items]
     assert names == [s0, "db1c21bc8474.jpg", s1, "b9040a0dbb22.jpg", s2]
     assert [image.anchor for image in document.images] == [1, 2]
     assert lost == ()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lcl_data.rows import Found
 from lcl_data.sources.obelics import Obelics
-from schemas.documents import Document, Image, Text
+from schemas.documents import Document, Image
 from schemas.errors import ShardError, SourceError
 
 SCHEMA = pa.schema(
@@ -67,7 +67,7 @@ def one(tmp_path, schema=SCHEMA, **changes):
 def test_a_document_keeps_its_order_and_every_field(tmp_path):
     document = one(tmp_path).document
     first, text, second = document.items
-    assert text == Text("A boat.\n\nOn a lake.")
+    assert text == "A boat.\n\nOn a lake."
     assert (first.url, first.alt, first.width, first.height) == (
         "http://page.example/1.jpg",
         "a boat",
@@ -92,7 +92,7 @@ def test_pre_release_rows_write_empty_strings(tmp_path):
         "texts": ["", "A boat.", ""],
     }
     document = one(tmp_path, **empty, metadata=None, general_metadata=None).document
-    assert [type(item) for item in document.items] == [Image, Text, Image]
+    assert [type(item) for item in document.items] == [Image, str, Image]
     assert (document.url, document.meta) == (None, None)
 
 

@@ -15,7 +15,7 @@ from lcl_data.engine import Engine
 from lcl_data.ingest import Ingest, ingest
 from lcl_data.rows import Found
 from lcl_data.sources.omnicorpus import Omnicorpus
-from schemas.documents import Document, Image, Text
+from schemas.documents import Document, Image
 from schemas.errors import ShardError, SourceError
 from schemas.manifest import read_manifest
 from tests.lcl_data.corpus import bytes_of, read_documents
@@ -87,7 +87,7 @@ def from_json(tmp_path, **changes):
 def test_a_document_keeps_its_order_and_every_field(tmp_path, read):
     document = read(tmp_path).document
     first, text, second = document.items
-    assert text == Text("A boat.")
+    assert text == "A boat."
     assert (first.url, first.width, first.height, first.nbytes) == (
         "http://page.example/1.jpg",
         640,
@@ -137,7 +137,7 @@ def test_nested_columns_may_be_json_strings_null_or_absent(tmp_path):
 
 def test_a_placeholder_beside_a_picture_is_no_text_and_elsewhere_it_is(tmp_path):
     document = one(tmp_path, texts=["<image>", "<image> of a boat", ""]).document
-    assert [type(item) for item in document.items] == [Image, Text, Image]
+    assert [type(item) for item in document.items] == [Image, str, Image]
     assert document.texts == ("<image> of a boat",)
 
 

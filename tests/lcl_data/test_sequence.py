@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lcl_data.sequence import Budget, Picture, Words, sequences, split
 from lcl_data.tokenizer import load, train
-from schemas.documents import Document, Image, Text
+from schemas.documents import Document, Image
 
 LONG_WORDS = "photosynthesis naïve 東京 interleaved documents <start_of_img> of many words"
 
@@ -40,9 +40,7 @@ def documents(draw):
     anchors = st.none() | st.integers(0, count - 1) if count else st.none()
     items = []
     for number, is_text in enumerate(kinds):
-        items.append(
-            Text(draw(texts)) if is_text else Image(f"u{number}", key=f"k{number}", anchor=draw(anchors))
-        )
+        items.append(draw(texts) if is_text else Image(f"u{number}", key=f"k{number}", anchor=draw(anchors)))
     return Document("d", "made", tuple(items), "http://page/")
 
 
@@ -57,7 +55,7 @@ def whole(document, tokenizer):
         for number, text in enumerate(document.texts)
     ]
     ids = iter(tokenizer.encode(joined))
-    parts = [next(ids) if isinstance(item, Text) else [tokenizer.special.image] for item in document.items]
+    parts = [next(ids) if isinstance(item, str) else [tokenizer.special.image] for item in document.items]
     return [token for part in parts for token in part]
 
 
@@ -125,7 +123,7 @@ def test_an_anchor_is_the_span_of_its_text_or_nothing(both, document, budget):
 
 
 def test_a_picture_stays_with_its_sentence_when_the_document_is_split(tokenizer):
-    items = [Text("a b c d"), Image("u", key="k", anchor=1), Text("e f g"), Text("a b c d")]
+    items = ["a b c d", Image("u", key="k", anchor=1), "e f g", "a b c d"]
     document = Document("d", "made", tuple(items))
     sizes = [len(ids) for ids in tokenizer.encode(["a b c d", " e f g"])]
     budget = Budget(2 + sizes[0] + 2, 2)  # the picture alone would still fit into the first part
@@ -150,7 +148,7 @@ def test_only_a_text_that_alone_exceeds_the_budget_is_cut_inside():
 
 
 def test_a_picture_whose_text_was_cut_keeps_its_place_only(tokenizer):
-    document = Document("d", "made", (Image("u", key="k", anchor=0), Text(LONG_WORDS)))
+    document = Document("d", "made", (Image("u", key="k", anchor=0), LONG_WORDS))
     rows = sequences(document, contents_of(document), tokenizer, Budget(12, 4))
     assert len(rows) > 1
     assert rows[0].sequence.anchors == [None]
@@ -160,11 +158,11 @@ def test_a_picture_whose_text_was_cut_keeps_its_place_only(tokenizer):
 
 def test_nothing_gives_no_row(both):
     for tokenizer in both:
-        for items in [(), (Text(""),), (Image("u", key="gone"),)]:
+        for items in [(), ("",), (Image("u", key="gone"),)]:
             assert sequences(Document("d", "made", items), {}, tokenizer, Budget(64, 8)) == []
 
 
 def test_texts_do_not_run_into_each_other(tokenizer):
-    document = Document("d", "made", (Text("ab"), Text("cd")))
+    document = Document("d", "made", ("ab", "cd"))
     (row,) = sequences(document, {}, tokenizer, Budget(64, 8))
     assert tokenizer.decode(row.sequence.tokens) == "ab cd"

@@ -14,7 +14,7 @@ from lcl_data.download import Download, download
 from lcl_data.engine import Engine
 from lcl_data.ingest import Ingest, ingest
 from lcl_data.sources.webdataset import Webdataset
-from schemas.documents import Document, Image, Text
+from schemas.documents import Document, Image
 from tests.lcl_data.corpus import bytes_of, read_documents
 from tests.lcl_data.tarred import PICTURES, content, read, write
 
@@ -37,7 +37,7 @@ def test_a_pair_is_its_picture_where_it_lies_and_its_caption(tmp_path):
         ("a/one.cls", "3"), ("a/one.npy", b"\0"),
     )  # fmt: skip
     image, text = row.document.items
-    assert text == Text("a boat")
+    assert text == "a boat"
     assert content(image) == PICTURES[0]
     assert (image.url, image.width, image.height, image.anchor) == (fact["url"], 640, 480, 0)
     assert image.similarity == 0.25
@@ -82,7 +82,7 @@ def test_several_pictures_of_a_key_stand_in_the_order_of_the_tar(tmp_path):
     named = [(f"k.{n}.jpg", PICTURES[n]) for n in (2, 0, 1)]
     (row,) = read(tmp_path, *named, ("k.txt", "three"), ("k.json", '{"url": "http://h/x", "n": 1}'))
     assert [content(image) for image in row.document.images] == [PICTURES[2], PICTURES[0], PICTURES[1]]
-    assert isinstance(row.document.items[-1], Text)
+    assert isinstance(row.document.items[-1], str)
     assert {image.anchor for image in row.document.images} == {0}
     assert json.loads(row.document.meta) == {"key": "k", "url": "http://h/x", "n": 1}
 
@@ -147,9 +147,7 @@ def test_interleaved_samples_keep_their_order(tmp_path):
         ("d/s.json", json.dumps(fields)),
         ("d/s.1.jpg", PICTURES[1]),
     )
-    kinds = [
-        item.text if isinstance(item, Text) else item.url.partition("@")[0] for item in row.document.items
-    ]
+    kinds = [item if isinstance(item, str) else item.url.partition("@")[0] for item in row.document.items]
     assert kinds == ["a", "carried:00007.tar/d/s.2345EW.jpg", "carried:00007.tar/d/s.1.jpg", "b",
                      "http://h.example/x.jpg", ""]  # fmt: skip
     assert [content(image) for image in row.document.images[:2]] == PICTURES[:2]
@@ -218,9 +216,9 @@ def test_a_folder_of_our_shards_is_read_again(tmp_path):
     keys = make_store(tmp_path / "store", PICTURES)
     images = [Image(url=f"http://h/{n}.jpg", key=key) for n, key in enumerate(keys)]
     items = [
-        (Text("first"), images[0], images[1], Text("second <image>")),
-        (Text("none's"), replace(images[2], anchor=2), Text("alone"), Text("été")),
-        (Text("no picture"),),
+        ("first", images[0], images[1], "second <image>"),
+        ("none's", replace(images[2], anchor=2), "alone", "été"),
+        ("no picture",),
         (images[3], images[4], images[5]),
     ]
     documents = [Document(f"{n:032x}", "mmc4", made, f"http://page/{n}") for n, made in enumerate(items)]

@@ -11,7 +11,6 @@ from schemas.documents import (
     IMAGE_STRUCT,
     Document,
     Image,
-    Text,
     document_id,
     from_row,
     to_row,
@@ -42,11 +41,11 @@ IMAGES = st.builds(
 
 @st.composite
 def documents(draw):
-    items = draw(st.lists(st.builds(Text, WORDS) | IMAGES, max_size=6))
-    texts = sum(isinstance(item, Text) for item in items)
+    items = draw(st.lists(WORDS | IMAGES, max_size=6))
+    texts = sum(isinstance(item, str) for item in items)
     anchors = st.none() | st.integers(0, texts - 1) if texts else st.none()
     items = tuple(
-        item if isinstance(item, Text) else Image(**{**values(item), "anchor": draw(anchors)})
+        item if isinstance(item, str) else Image(**{**values(item), "anchor": draw(anchors)})
         for item in items
     )
     optional = [draw(st.none() | WORDS) for _ in range(3)]
@@ -72,9 +71,7 @@ def test_the_identity_holds_through_parquet(tmp_path):
         Image(f"http://h.example/{i}.jpg", anchor=0, phash=2**63 + i, similarity=0.25) for i in range(3)
     ]
     found = [
-        Document(
-            document_id("mmc4", "a.jsonl", i), "mmc4", (Text(""), *pictures[:i], Text("word")), meta="{}"
-        )
+        Document(document_id("mmc4", "a.jsonl", i), "mmc4", ("", *pictures[:i], "word"), meta="{}")
         for i in range(4)
     ]
     path = tmp_path / "00000.parquet"
@@ -87,7 +84,7 @@ def test_the_identity_holds_through_parquet(tmp_path):
 @pytest.mark.parametrize("anchor", [-1, 1, 7])
 def test_an_anchor_outside_the_text_is_refused(anchor):
     with pytest.raises(SourceError, match=f"points at text {anchor} of 1") as error:
-        Document("x", "mmc4", (Text("only"), Image("http://h.example/a.jpg", anchor=anchor)))
+        Document("x", "mmc4", ("only", Image("http://h.example/a.jpg", anchor=anchor)))
     assert error.value.reason == "anchor_out_of_range"
 
 
