@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
+
+from isal import igzip, igzip_lib, isal_zlib
 
 from lcl_data import files
 from schemas.errors import ShardError
 
 READABLE = (".jsonl", ".jsonl.gz", ".zip")
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18  # stays in a core's own cache: blocks of 1 MiB take a fifth longer
 _IN_MEMORY = 32 << 20  # an inner zip up to this size stays in memory (an MMC4 shard has about 9 MB)
 _MAX_DEPTH = 3
 # DEFLATE reaches 1032:1; JSON lines compress 3:1 to 20:1.
@@ -29,6 +31,7 @@ _SMALL = 64 << 20
 _TORN = (
     zipfile.BadZipFile,
     gzip.BadGzipFile,
+    cast(type[Exception], igzip_lib.IsalError),  # its stub takes the class for an instance
     zlib.error,
     EOFError,
     NotImplementedError,  # a compression method that zipfile does not know
@@ -104,7 +107,7 @@ def gunzipped(file: IO[bytes]) -> IO[bytes]:
     if not file.read(1):
         raise EOFError("an empty file is no gzip")
     file.seek(0)
-    return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+    return cast(IO[bytes], igzip.IGzipFile(fileobj=file))  # type: ignore[no-untyped-call]  # it has no types
 
 
 def _opened(packed: Packed) -> Iterator[tuple[str, IO[bytes]]]:
@@ -135,13 +138,21 @@ def _inner(
     if info.file_size > max(_SMALL, _MAX_RATIO * info.compress_size):
         raise zipfile.BadZipFile(f"{info.filename} grows {info.compress_size} bytes to {info.file_size}")
     name = f"{inside}/{info.filename}" if inside else info.filename
-    with archive.open(info) as stream:
+    with _member(archive, info) as stream:
         if not info.filename.endswith(".zip"):
             yield from _leaves(stream, info.filename, name, depth)
             return
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
             shutil.copyfileobj(stream, copy, _BLOCK)
             yield from _leaves(copy, info.filename, name, depth)
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """A member as a stream, inflated by ISA-L, which takes half of zlib's time."""
+    stream: Any = archive.open(info)
+    if info.compress_type == zipfile.ZIP_DEFLATED:
+        stream._decompressor = isal_zlib.decompressobj(-zlib.MAX_WBITS)  # zipfile lets nobody choose
+    return cast(IO[bytes], stream)
 
 
 def _readable(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -153,7 +164,7 @@ def _readable(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _split(stream: IO[bytes], max_nbytes: int) -> Iterator[bytes | None]:
-    """Lines by blocks of 1 MiB, several times faster than `readline` of a zip member."""
+    """Lines by blocks, several times faster than `readline` of a zip member."""
     held: list[bytes] = []  # the beginning of the line that the block cut
     held_nbytes = 0
     while block := stream.read(_BLOCK):
