@@ -1,20 +1,18 @@
 """The processes that decode pictures while one process fetches.
 
-They import Pillow and numpy only, once for all of them (a server process imports, workers are forked from
-it), start while the list of URLs is still being made, and end with the process that started them even if
-that is killed. A picture that kills its decoder is found out and refused; it does not end the command.
+They are forked from a server process that has imported Pillow for all of them, start while the list of URLs
+is still being made, and end with the process that started them even if that is killed. A picture that kills
+its decoder is found out and refused; it does not end the command.
 """
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from multiprocessing import parent_process
 
-from lcl_data.forks import start_server
+from lcl_data.forks import end_with_parent, start_server
 from lcl_data.freed_memory import keep_freed_memory
 from lcl_data.pictures import Picture, Prepared, Refusal, prepare_all
 from schemas.errors import LclError
@@ -106,11 +104,4 @@ def _warm(pool: ProcessPoolExecutor, workers: int) -> None:
 
 def _begin() -> None:
     keep_freed_memory()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()

@@ -1,9 +1,9 @@
 """Where shard functions run: everything else is "run this function over these units" and does not know.
 
-On this machine workers are spawned, not forked, because polars keeps threads; each gets one polars thread, so
-that `workers` is the number of cores used. One worker means this process: no start-up cost, and a debugger
-sees the code. On a Ray cluster every unit is a task of one core; LCL is installed on all nodes, and all
-folders lie on storage that all of them see.
+On this machine workers are forked from a server process (`lcl_data.forks`), not from this one, because polars
+keeps threads; each gets one polars thread, so that `workers` is the number of cores used. One worker means
+this process: no start-up cost, and a debugger sees the code. On a Ray cluster every unit is a task of one
+core; LCL is installed on all nodes, and all folders lie on storage that all of them see.
 """
 
 import os
@@ -13,10 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from logging import ERROR
-from multiprocessing import get_context, parent_process
-from threading import Thread
 from typing import Any, TypeVar
 
+from lcl_data.forks import end_with_parent, start_server
 from lcl_data.no_pandas import keep_pandas_out
 from schemas.errors import LclError, RecipeError
 
@@ -51,6 +50,11 @@ class Engine:
         process fetches, has as many.
         """
         return self.workers or len(os.sched_getaffinity(0))
+
+    def warm(self) -> None:
+        """Have what workers import be imported while the caller imports what he needs himself."""
+        if self.local > 1:
+            start_server()
 
     def run(self, function: Callable[[Unit], Result], units: Iterable[Unit]) -> Iterator[tuple[Unit, Result]]:
         """Apply a picklable function to every unit; yields (unit, result) in order of completion.
@@ -166,18 +170,11 @@ def _cluster(address: str) -> Any:
 
 @cache
 def _pool(workers: int) -> ProcessPoolExecutor:
-    """The pool of this process, kept from stage to stage: a worker takes a second or more to start."""
-    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
+    """The pool of this process, kept from stage to stage: what its workers imported stays imported."""
+    return ProcessPoolExecutor(workers, start_server(), initializer=_start_worker)
 
 
 def _start_worker() -> None:
     os.environ |= _WORKER_ENV
     keep_pandas_out()
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed run leaves no workers behind: they would write under the names its resumption writes under."""
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
+    end_with_parent()

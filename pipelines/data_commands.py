@@ -24,11 +24,11 @@ def ingest(
 
     Example: lcl ingest mmc4 downloads/mmc4/ work/documents
     """
+    console, where = options.start(as_json, workers, engine, ray_address)
     from lcl_data.ingest import Ingest
     from lcl_data.ingest import ingest as run
     from schemas.overrides import nested, settle
 
-    console, where = options.start(as_json, workers, engine, ray_address)
     step = settle(Ingest, {"format": format, **nested(settings)})
     raise typer.Exit(console.manifest(run(src, out, step, where)))
 
@@ -51,12 +51,12 @@ def download(
     """
     from lcl_data.forks import start_server
 
-    start_server()  # imports while we do
+    start_server()  # a decoder is a process of its own, even if there is only one
+    console, where = options.start(as_json, workers, engine, ray_address)
     from lcl_data.download import Download
     from lcl_data.download import download as run
     from schemas.overrides import laid_over, nested, settle
 
-    console, where = options.start(as_json, workers, engine, ray_address)
     flags = {"backend": backend, **({"fetch": {"allow_private": True}} if allow_private else {})}
     step = settle(Download, laid_over(flags, nested(settings)))
     raise typer.Exit(console.manifest(run(docs, out, step, where, retry_failed=retry_failed)))
@@ -79,9 +79,9 @@ def filter_(
 
     Example: lcl filter docs filtered --images images -u 'image_size: {min_side_px: 150}' -u image_aspect
     """
+    console, where = options.start(as_json, workers, engine, ray_address)
     from pipelines.filtering import Filtering
 
-    console, where = options.start(as_json, workers, engine, ray_address)
     step = Filtering(preset, use, images, scores)
     raise typer.Exit(step.report(docs, where, console) if report else step.cut(docs, out, where, console))
 
@@ -102,10 +102,10 @@ def dedupe(
 
     Example: lcl dedupe work/filtered work/deduplicated -u exact_document -u 'same_url: {keep: last}'
     """
+    console, where = options.start(as_json, workers, engine, ray_address)
     from lcl_data.deduplicate import deduplicate
     from pipelines.recipes import rules
 
-    console, where = options.start(as_json, workers, engine, ray_address)
     raise typer.Exit(console.manifest(deduplicate(docs, out, rules(preset, use), where, images)))
 
 
@@ -123,11 +123,11 @@ def shard(
 
     Example: lcl shard work/deduplicated work/images work/shards --set 'containers=[arrow]'
     """
+    console, where = options.start(as_json, workers, engine, ray_address)
     from lcl_data.shard import Shard
     from lcl_data.shard import shard as run
     from schemas.overrides import nested, settle
 
-    console, where = options.start(as_json, workers, engine, ray_address)
     raise typer.Exit(console.manifest(run(docs, images, out, settle(Shard, nested(settings)), where)))
 
 
@@ -182,10 +182,10 @@ def verify(
 
     Example: lcl verify work
     """
+    console, where = options.start(as_json, workers, engine, ray_address)
     from lcl_data.verify import verify as run
     from pipelines.inspection import show_report
 
-    console, where = options.start(as_json, workers, engine, ray_address)
     report = run(path, where)
     show_report(report, console)
     raise typer.Exit(1 if report.problems else 0)

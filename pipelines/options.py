@@ -133,16 +133,21 @@ Objective = Annotated[
 def start(
     as_json: bool, workers: int = 1, engine: str = "local", ray_address: str = ""
 ) -> "tuple[Console, engines.Engine]":
-    """The console and the engine that the options of a command ask for."""
+    """The console and the engine that the options of a command ask for. Called before a command imports what
+    it runs: workers import at the same time.
+    """
     from lcl_data import engine as engines
-    from lcl_data.no_pandas import keep_pandas_out
     from pipelines.console import Console
 
-    keep_pandas_out()
     console = Console(as_json)
+    where = engines.Engine(workers, console.progress)
     if engine == "ray":
-        sys.stdout = (
-            sys.stderr
-        )  # Ray prints words of its own; the console keeps stdout for the one JSON object
-        return console, engines.RayEngine(workers, console.progress, ray_address)
-    return console, engines.Engine(workers, console.progress)
+        where = engines.RayEngine(workers, console.progress, ray_address)
+        # Ray prints words of its own; the console keeps stdout for the one JSON object
+        sys.stdout = sys.stderr
+    else:
+        where.warm()
+    from lcl_data.no_pandas import keep_pandas_out
+
+    keep_pandas_out()
+    return console, where

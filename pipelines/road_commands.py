@@ -69,13 +69,13 @@ def run(
 
     Example: lcl run mmc4 --set ingest.src=downloads/mmc4 --set work=work --workers 16
     """
+    console, where = options.start(as_json, 1 if dry_run else workers, engine, ray_address)
     from pipelines.forecast import forecast
     from pipelines.recipes import plan, read
     from pipelines.road import walk
 
     if dry_run:
-        raise typer.Exit(forecast(plan(read(recipe, settings)), options.start(as_json)[0]))
-    console, where = options.start(as_json, workers, engine, ray_address)
+        raise typer.Exit(forecast(plan(read(recipe, settings)), console))
     raise typer.Exit(walk(recipe, settings, where, console))
 
 
@@ -88,7 +88,7 @@ def demo(
 
     Example: lcl demo demo --workers 2
     """
+    console, engine = options.start(as_json, workers)
     from pipelines.demo import demo as run
 
-    console, engine = options.start(as_json, workers)
     raise typer.Exit(run(out, engine, console))

@@ -17,6 +17,7 @@ import pytest
 import webdataset
 from PIL import Image as Pillow
 
+from lcl_data import engine
 from lcl_data.engine import Engine
 from lcl_data.files import sha256
 from lcl_data.shard import Shard, shard
@@ -230,7 +231,8 @@ def test_settings_that_hold_no_picture_are_refused():
 def test_killed_at_ten_random_moments_it_ends_with_the_same_bytes(settings, tmp_path):
     corpus = make_corpus(tmp_path, shards=40, rows=6)
     shard(*corpus, tmp_path / "calm", settings, Engine())
-    forkserver._forkserver._stop()  # an earlier test's has imported other things
+    engine._pool.cache_clear()  # no worker of an earlier test keeps the server alive
+    forkserver._forkserver._stop()  # that has imported other things
     context = get_context("forkserver")
     # The imports once, not eleven times; the last two are pyarrow's own, made when first needed.
     context.set_forkserver_preload(["lcl_data.shard", "pyarrow.dataset", "pandas"])
