@@ -6,10 +6,9 @@ invariant of OBELICS cannot be broken.
 """
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import accumulate, chain
-from operator import attrgetter
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +17,7 @@ from schemas.errors import SourceError
 from schemas.versions import stamp
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """A reference to a picture, and every fact known about it (None where not measured).
 
     Attributes:
@@ -98,7 +96,6 @@ DOCUMENTS = stamp(
 # issues).
 ROW_GROUP_ROWS = 1000
 _STRINGS = tuple(f.name for f in DOCUMENTS if pa.types.is_string(f.type))
-_IMAGE_FIELDS = tuple(f.name for f in fields(Image))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +174,8 @@ def to_table(documents: list[Document]) -> pa.Table:
     where = np.full(len(items), -1, np.int32)
     where[at] = np.arange(len(at))
     where = pa.array(where, mask=where < 0)
-    facts = [_column(images, f.name, f.type, where) for f in IMAGE_STRUCT]
+    values = list(zip(*images, strict=True)) or [()] * len(IMAGE_STRUCT)  # of each field, in its order
+    facts = [_column(each, f.type, where) for each, f in zip(values, IMAGE_STRUCT, strict=True)]
     facts[0] = facts[0].fill_null("")  # the URL beside a text: no value, but not null either
     texts = pa.array(strings, pa.string())
     structs = pa.StructArray.from_arrays(facts, fields=list(IMAGE_STRUCT), mask=where.is_null())
@@ -189,9 +187,8 @@ def to_table(documents: list[Document]) -> pa.Table:
     return pa.Table.from_arrays([columns[name] for name in DOCUMENTS.names], schema=DOCUMENTS)
 
 
-def _column(images: list[Image], name: str, kind: pa.DataType, where: pa.Array) -> pa.Array:
+def _column(values: tuple[Any, ...], kind: pa.DataType, where: pa.Array) -> pa.Array:
     """A fact of every item, null beside texts; what nobody has measured is not looked up."""
-    values = list(map(attrgetter(name), images))
     if values.count(None) == len(values):
         return pa.nulls(len(where), kind)
     return pa.array(values, kind).take(where)
@@ -200,7 +197,7 @@ def _column(images: list[Image], name: str, kind: pa.DataType, where: pa.Array) 
 def _item_row(item: Item) -> dict[str, Any]:
     if isinstance(item, str):
         return {"text": item, "image": None}
-    return {"text": None, "image": {name: getattr(item, name) for name in _IMAGE_FIELDS}}
+    return {"text": None, "image": item._asdict()}
 
 
 def _item(row: dict[str, Any]) -> Item:

@@ -7,8 +7,9 @@ zips of such files, as the mirrors have them.
 import re
 from collections.abc import Iterator
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import Field
 
@@ -120,16 +121,11 @@ def _woven(texts: list[str], images: list[Image]) -> list[Item]:
     """Every image directly before its sentence; those of one sentence in the order they came in."""
     items: list[Item] = []
     start = 0
-    for image in sorted(images, key=_anchor):
-        items += texts[start : _anchor(image)]
+    for image in sorted(images, key=attrgetter("anchor")):
+        items += texts[start : image.anchor]
         items.append(image)
-        start = _anchor(image)
+        start = cast(int, image.anchor)  # MMC4 assigns every image
     return items + texts[start:]
-
-
-def _anchor(image: Image) -> int:
-    assert image.anchor is not None  # MMC4 assigns every image
-    return image.anchor
 
 
 def _image(info: Any, page: str, texts: int, similarities: Any) -> Image:

@@ -5,7 +5,7 @@ Headers and texts are read; pictures stay where they lie, and `lcl download` tak
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -160,7 +160,7 @@ class Webdataset(Source):
         is_ours = str(fields.get("schema", "")).startswith("sequences/")
         anchors = _anchors(fields, slots.entries(fields)) if is_ours else {}
         items, lost = slots.items(
-            found, lambda _, number, name: replace(_named(sample, name), anchor=anchors.get(number))
+            found, lambda _, number, name: _named(sample, name)._replace(anchor=anchors.get(number))
         )
         page = fields.get("url") if isinstance(fields.get("url"), str) else None
         meta = rest(fields, _LISTS | {"url"} | (_OURS if is_ours else frozenset()))

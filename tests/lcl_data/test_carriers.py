@@ -2,7 +2,6 @@
 
 import io
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -76,7 +75,7 @@ def test_download_takes_carried_pictures_from_the_disk_and_asks_no_network(tmp_p
 def test_a_picture_that_one_document_carries_is_used_for_all_that_point_at_it(tmp_path):
     (carrier,) = packed(tmp_path / "pairs.tar", ["red"]).values()
     image = Image("http://nowhere.invalid/red.png")
-    carried = replace(image, carrier=str(carrier))
+    carried = image._replace(carrier=str(carrier))
     docs = write_documents(tmp_path / "docs", [[document(0, "a", image)], [document(1, "b", carried)]])
     manifest = download(docs, tmp_path / "store", Download(images_per_shard=10), Engine(1))
     assert manifest.ledger.images.kept == 2

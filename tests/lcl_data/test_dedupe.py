@@ -227,6 +227,6 @@ def test_every_rule_is_what_its_file_says_and_has_defaults(tmp_path, name):
 
 def test_anchors_stay_when_images_go(tmp_path):
     picture = Image("u", sha256="aa", anchor=0)
-    corpus = [[document(0, picture, "a", replace(picture, anchor=1), "b")]]
+    corpus = [[document(0, picture, "a", picture._replace(anchor=1), "b")]]
     (only,), _ = kept(tmp_path, corpus, SameImageBytes())
     assert only.items == (picture, "a", "b")

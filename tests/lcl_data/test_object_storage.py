@@ -89,7 +89,7 @@ def moved(found: object, src: Path) -> object:
     if not isinstance(found, Document):
         return str(found).replace(str(src), "")
     items = [
-        replace(item, carrier=item.carrier and item.carrier.replace(str(src.resolve()), ""))
+        item._replace(carrier=item.carrier and item.carrier.replace(str(src.resolve()), ""))
         if isinstance(item, Image)
         else item
         for item in found.items

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -217,7 +216,7 @@ def test_a_folder_of_our_shards_is_read_again(tmp_path):
     images = [Image(url=f"http://h/{n}.jpg", key=key) for n, key in enumerate(keys)]
     items = [
         ("first", images[0], images[1], "second <image>"),
-        ("none's", replace(images[2], anchor=2), "alone", "été"),
+        ("none's", images[2]._replace(anchor=2), "alone", "été"),
         ("no picture",),
         (images[3], images[4], images[5]),
     ]
