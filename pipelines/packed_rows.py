@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 32
 _CARDS = 12
+_CROPS = 6  # of a document; of later pictures only the place is told
 _TOKENS = 48  # of a text that are shown at each of its ends
 _WIDTH, _HEIGHT, _GAP, _LEFT, _RIGHT = 1180, 16, 5, 28, 60
 _GREY = 127
@@ -162,8 +163,10 @@ def _drawn(seen: "Preview", segment: _Segment, colours: dict[str, str], scale: f
 
 
 def _card(seen: "Preview", segment: _Segment, colour: str, decode: Decode) -> str:
+    drawn = segment.pictures[:_CROPS]
     parts = (
-        _figure(seen, each) if isinstance(each, _Picture) else _text(each, decode) for each in segment.flow
+        _figure(seen, each, each in drawn) if isinstance(each, _Picture) else _text(each, decode)
+        for each in segment.flow
     )
     place = f"row {segment.row + 1}, {segment.tokens:,} positions from {segment.at:,}"
     return (
@@ -181,15 +184,13 @@ def _text(ids: list[int], decode: Decode) -> str:
     return f'<span class="text" dir="auto">{f" <small>[{left_out:,} tokens]</small> ".join(ends)}</span>'
 
 
-def _figure(seen: "Preview", picture: _Picture) -> str:
+def _figure(seen: "Preview", picture: _Picture, is_drawn: bool) -> str:
     """A picture with the place of its `<BoI>`; dashed where it is to be foretold and not shown."""
     told = "foretold from what stands before" if picture.is_pair else "not foretold"
     kind = "" if picture.is_shown else ' class="foretold"'
     slots = f"{seen.slots} slots" if picture.is_shown else "no slots"
-    return (
-        f'<figure><img{kind} alt="" src="data:image/png;base64,{_png(seen, picture.number)}">'
-        f"<figcaption>&lt;BoI&gt; at {picture.at:,} · {slots} · {told}</figcaption></figure>"
-    )
+    crop = f'<img{kind} alt="" src="data:image/png;base64,{_png(seen, picture.number)}">' if is_drawn else ""
+    return f"<figure>{crop}<figcaption>&lt;BoI&gt; at {picture.at:,} · {slots} · {told}</figcaption></figure>"
 
 
 def _png(seen: "Preview", number: int) -> str:

@@ -95,6 +95,13 @@ def test_the_pictures_are_the_crops_of_the_batch(shards: Path, tmp_path: Path) -
         np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(base64.b64decode(encoded)))), crops[at])
 
 
+def test_of_many_pictures_the_first_are_drawn_and_all_are_told(tmp_path: Path) -> None:
+    folder = tiny.write_shards(tmp_path / "shards", [tiny.document(n, pictures=7) for n in range(4)])
+    _, page = drawn(folder, tmp_path / "rows.html", holdout=0.0)
+    cards = len(page.given("article"))
+    assert len(page.given("img")) == 6 * cards and len(page.given("figcaption")) == 7 * cards > 0
+
+
 @pytest.mark.parametrize("objective", ["lcl", "blip2", "masked"])
 def test_no_text_of_a_corpus_becomes_markup(shards: Path, tmp_path: Path, objective: str) -> None:
     _, page = drawn(shards, tmp_path / "rows.html", objective=objective)
