@@ -20,6 +20,7 @@ from pydantic import Field
 
 from lcl_data.phash import drafted, phash
 from lcl_data.reduction import Pixels, Resample, as_pillow, reduced
+from schemas.colours import on_white, plain
 from schemas.errors import ImageError
 from schemas.recipe import Settings
 
@@ -186,7 +187,9 @@ def _normalise(image: Image.Image, data: bytes, settings: Picture) -> Prepared:
     pixels = _decode(image, data, size)
     has_alpha = image.has_transparency_data
     pixels = reduced(pixels, size, settings.resample, has_alpha)
-    pixels = _upright(_on_white(pixels) if has_alpha else pixels, orientation)
+    if has_alpha:  # after reducing, which weighs colours by alpha
+        pixels = np.asarray(on_white(as_pillow(pixels, "RGBA")).convert("RGBX"))
+    pixels = _upright(pixels, orientation)
     content = data if is_kept else _encode(pixels, settings.quality)
     digest = hashlib.sha256(content).hexdigest()
     height, width = pixels.shape[:2]
@@ -209,7 +212,7 @@ def _decode(image: Image.Image, data: bytes, size: tuple[int, int]) -> Pixels:
             return pixels
         image.draft(None, least)
     image.load()
-    image = _plain(image)
+    image = plain(image)
     factor = min(have // wanted for have, wanted in zip(image.size, least, strict=True))
     return np.asarray(image.reduce(factor) if factor > 1 else image)
 
@@ -227,24 +230,6 @@ def _quickly(image: Image.Image, data: bytes, least: tuple[int, int]) -> Pixels 
     except ValueError:
         return None
     return pixels[..., 0] if image.mode == "L" else pixels
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """A loaded picture as L or RGBA."""
-    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip them to 8
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    if image.mode == "F":
-        raise ImageError("unsupported_format", "floating-point pixels have no agreed white")
-    is_grey = image.mode in ("1", "L") and not image.has_transparency_data
-    return image.convert("L" if is_grey else "RGBA")
-
-
-def _on_white(pixels: Pixels) -> Pixels:
-    """Transparent pixels over white, as browsers do; after reducing, which weighs colours by alpha."""
-    layer = as_pillow(pixels, "RGBA")
-    page = Image.new("RGB", layer.size, "white")
-    page.paste(layer, mask=layer.getchannel("A"))
-    return np.asarray(page.convert("RGBX"))
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

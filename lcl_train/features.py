@@ -26,7 +26,7 @@ Kind = Literal["patches", "pooled"]
 Split = Literal["train", "val"]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _BATCH = 256
-_FORMAT = "features/3 centre-crop bicubic"  # changes whenever equal weights and pictures give other numbers
+_FORMAT = "features/4 centre-crop bicubic"  # changes whenever equal weights and pictures give other numbers
 
 
 @dataclass(frozen=True)

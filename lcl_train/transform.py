@@ -18,6 +18,9 @@ from simplejpeg import decode_jpeg
 from torch import Tensor
 from torch.nn import functional
 
+from schemas.colours import on_white, plain
+from schemas.errors import ImageError
+
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
@@ -29,7 +32,7 @@ _JPEG = b"\xff\xd8\xff"
 
 
 def decode(encoded: bytes | memoryview) -> Pixels:
-    """An encoded picture as uint8 [height, width, 3], RGB.
+    """An encoded picture as uint8 [height, width, 3], RGB; its colours are those that curation sees.
 
     Raises:
         OSError: the bytes are no whole picture.
@@ -40,8 +43,16 @@ def decode(encoded: bytes | memoryview) -> Pixels:
         except ValueError:
             pass  # torn, or of colours that only Pillow turns into RGB: it decides
     try:
-        return np.array(Image.open(io.BytesIO(encoded)).convert("RGB"))
-    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:  # of damaged PNG, among others
+        opened = Image.open(io.BytesIO(encoded))
+        opened.load()
+        image = plain(opened)
+        return np.array(on_white(image) if image.mode == "RGBA" else image.convert("RGB"))
+    except (
+        ImageError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:  # of damaged PNG, among others
         raise OSError(f"no usable picture: {error}") from error
 
 

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
+from lcl_data.pictures import Picture, prepare
 from lcl_train.transform import CROP_AREA, CROP_ASPECT, _random_box, centre_crop, decode, random_crop
 
 
@@ -101,6 +102,41 @@ def test_every_mode_becomes_rgb(form, mode):
     pixels = decode(encoded(gradient(8, 6), form, mode))
     assert pixels.shape == (6, 8, 3)
     assert pixels.dtype == np.uint8
+
+
+def levels(mode):
+    """A picture in four flat quarters, some of them transparent where the mode has that."""
+    numbers = {
+        "RGBA": [(200, 0, 0, 255), (0, 0, 200, 0), (0, 200, 0, 128), (9, 9, 9, 255)],
+        "LA": [(200, 255), (0, 0), (90, 128), (9, 255)],
+        "I;16": [0, 20_000, 40_000, 65_535],
+    }[mode]
+    flat = np.array(numbers, np.uint16 if mode == "I;16" else np.uint8)
+    return np.kron(flat.reshape(2, 2, -1), np.ones((16, 16, 1), flat.dtype)).squeeze()
+
+
+@pytest.mark.parametrize(
+    ("mode", "quarters"),
+    [
+        ("RGBA", [(200, 0, 0), (255, 255, 255), (127, 227, 127), (9, 9, 9)]),
+        ("LA", [(200,) * 3, (255,) * 3, (172,) * 3, (9,) * 3]),
+        ("I;16", [(0,) * 3, (78,) * 3, (156,) * 3, (255,) * 3]),
+    ],
+)
+def test_colours_are_those_that_curation_stores(mode, quarters):
+    buffer = io.BytesIO()
+    Image.fromarray(levels(mode)).save(buffer, "PNG")
+    pixels, stored = decode(buffer.getvalue()), prepare(buffer.getvalue(), Picture())
+    assert [tuple(pixels[y, x].tolist()) for y in (8, 24) for x in (8, 24)] == quarters
+    assert np.abs(decode(stored.content).astype(int) - pixels)[4:12, 4:12].max() <= 3  # of a JPEG
+    assert np.abs(decode(stored.content).astype(int) - pixels).mean() < 3
+
+
+def test_a_picture_without_an_agreed_white_is_an_error():
+    buffer = io.BytesIO()
+    Image.fromarray(np.ones((4, 4), np.float32)).save(buffer, "TIFF")
+    with pytest.raises(OSError, match="no agreed white"):
+        decode(buffer.getvalue())
 
 
 @pytest.mark.parametrize("nbytes", [0, 10, 300, 600])
