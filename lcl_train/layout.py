@@ -150,9 +150,11 @@ def _pairs(
     draw: Draw, layout: Layout, specials: SpecialTokens, slots: int, pack: PackSettings
 ) -> Iterator[Part]:
     """A part per picture that has a text; its segments share the picture, so that it is encoded once."""
-    room = min(layout.text_tokens, (pack.longest - 2 * slots - 8) // 3)  # a part holds all three
+    shown = layout.captions + layout.mismatches  # segments besides the context, with the picture in them
+    frames = 2 + shown * (slots + 3)
+    room = min(layout.text_tokens, (pack.longest - frames) // (1 + shown))  # a part holds them all
     if room < 1:
-        raise RecipeError(f"{pack.limit}: pairs take {2 * slots + 11}; raise it to that or more")
+        raise RecipeError(f"{pack.limit}: pairs take {frames + 1 + shown}; raise it to that or more")
     wrong = _texts(draw.before, specials, room) if draw.before and layout.mismatches else []
     alone, first = np.zeros(1, np.intp), np.array([specials.image], np.int32)
     for image, text in enumerate(_texts(draw.document, specials, room)):

@@ -72,11 +72,20 @@ def test_a_picture_without_an_anchor_has_the_text_after_it_else_before():
     assert tokens_of(laid(Layout("pairs"), lonely)[0]) == [[SOT, 1, 2, BOI]]
 
 
-def test_long_texts_are_cut_so_that_a_pair_fits_its_row():
+@pytest.mark.parametrize(("captions", "mismatches"), [(False, False), (True, False), (True, True)])
+def test_long_texts_are_cut_so_that_a_pair_just_fits_its_row(captions, mismatches):
+    own = document([SOT, *range(1, 80), IMAGE, EOT], [(1, 80)])
+    other = document([SOT, *range(80, 0, -1), IMAGE, EOT], [(1, 81)])
+    layout = Layout("pairs", captions=captions, mismatches=mismatches)
+    (part,) = laid(layout, own, other)
+    texts = 1 + captions + mismatches
+    assert len(part.segments) == texts
+    assert PACK.longest - texts < part_tokens(part, SPECIALS, SLOTS) <= PACK.longest
+
+
+def test_texts_are_cut_to_what_is_asked_and_too_short_a_row_is_told():
     own = document([SOT, *range(1, 60), IMAGE, EOT], [(1, 60)])
     layout = Layout("pairs", captions=True, mismatches=True)
-    (part,) = laid(layout, own, own)
-    assert part_tokens(part, SPECIALS, SLOTS) <= PACK.row_tokens
     (short,) = laid(Layout("pairs", text_tokens=5), own)
     assert tokens_of(short) == [[SOT, 1, 2, 3, 4, 5, BOI]]
     with pytest.raises(RecipeError, match="row_tokens 16: pairs take 19"):
