@@ -1,7 +1,8 @@
 """Which documents a run never learns from, so that it can be asked about them.
 
 They are those whose ids have the smallest hashes: whatever the seed, the order, the number of ranks or how
-64 shards or fewer are cut, the same ones; and a corpus that grows keeps most of its choice.
+64 shards or fewer are cut, the same ones; and a corpus that grows keeps most of its choice. No part of them
+is learned from, in whatever shard it lies.
 """
 
 from hashlib import blake2b
@@ -51,6 +52,18 @@ def held_out(shards: Shards, min_images: int, share: float) -> NDArray[np.int64]
     if np.count_nonzero(chosen) > found // _SMALLEST_CORPUS:  # the last document has many parts
         chosen = numbers < last
     return np.asarray(rows[chosen])
+
+
+def documents_of(shards: Shards, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """uint64 [n], the hash of each row's document; the ids of every file that has one of the rows are read.
+
+    Raises:
+        ShardError: an id is not of LCL.
+    """
+    files, which = np.unique(np.searchsorted(shards.starts, rows, "right") - 1, return_inverse=True)
+    found = [np.zeros(0, np.uint64), *(hashes(shards.file(int(number)).ids()) for number in files)]
+    first = np.cumsum([len(each) for each in found])[:-1] - shards.starts[files]
+    return np.asarray(np.concatenate(found)[first[which] + rows], np.uint64)
 
 
 def _asked(shards: Shards) -> list[int]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lcl_data.shards import Shards
 from lcl_train.collate import Batch
 from lcl_train.draws import Drawn, Ints, Mixture, Source
-from lcl_train.holdout import held_out
+from lcl_train.holdout import documents_of, held_out
 from lcl_train.layout import part_tokens
 from lcl_train.pack import Packer, PackStats, Piece
 from lcl_train.render import Fitting, Plan, Renderer
@@ -59,6 +59,7 @@ class Loader:
         self.specials = shards.special_tokens
         self._renderer = Renderer(shards, fitting, workers)
         self.held = held_out(shards, fitting.min_images, fitting.holdout)
+        self._held_documents = np.unique(documents_of(shards, self.held))
         self._only = None if rows is None else np.sort(rows)
         self._draws = Mixture(self._sources(), fitting.weights or (1.0,))
         self._samples = [source.sample() for source in self._draws.sources]
@@ -180,7 +181,10 @@ class Loader:
     def _is_drawn(self, rows: Ints, images: Ints) -> NDArray[np.bool_]:
         if self._only is not None:
             return np.isin(rows, self._only)
-        return (images >= self.fitting.min_images) & ~np.isin(rows, self.held)
+        is_drawn = images >= self.fitting.min_images
+        if len(self.held):
+            is_drawn &= ~np.isin(documents_of(self.shards, rows), self._held_documents)
+        return is_drawn
 
     def _rows_for(self, sample: Ints) -> float:
         """Rows that a document of a sample takes, empty places included."""

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from lcl_data.shards import Shards
 from lcl_train.holdout import LEAST, MOST, count, hashes, held_out
+from lcl_train.loader import Fitting, Loader
 from schemas.errors import ShardError
 from tests.lcl_train import tiny
 
@@ -56,6 +57,18 @@ def test_of_many_shards_a_few_are_asked(tmp_path):
     rows = held_out(shards, 0, 0.01)
     assert len(rows) == 64 * 2 // 10
     assert len(shards._open) <= 200
+
+
+def test_no_part_of_a_document_held_out_is_learned_from_whatever_shard_it_is_in(tmp_path):
+    """200 shards, 64 of them asked, and three in four documents with parts in two of them."""
+    parts = [{**tiny.document(n), "id": f"{n // 4:032x}" + f"-{n % 4}" * (n % 4 > 0)} for n in range(600)]
+    shards, settings = Shards(tiny.write_shards(tmp_path, parts, per_shard=3)), tiny.settings(rows=30)
+    loader = Loader(shards, Fitting(settings.rows, settings.pack, 4, 16, seed=0, holdout=0.01), 0)
+    held = {shards[row].id[:32] for row in loader.held.tolist()}
+    batches = iter(loader)
+    learned = {name[:32] for _ in range(loader.steps(1)) for name in next(batches).documents if name}
+    batches.close()
+    assert len(held) >= 5 and len(learned) + len(held) == 150 and not learned & held
 
 
 @given(st.lists(st.text("0123456789abcdef", min_size=32, max_size=32), max_size=20))
