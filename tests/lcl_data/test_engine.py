@@ -36,6 +36,14 @@ def test_workers_have_one_polars_thread_each() -> None:
     assert {result for _, result in Engine(2).run(polars_threads, range(2))} == {1}
 
 
+def test_workers_are_forked_from_a_process_without_libraries_that_keep_threads() -> None:
+    """A fork would lose the threads that polars and torch keep."""
+    ask = "[name for name in ('polars', 'torch', 'ray') if name in __import__('sys').modules]"
+    run_it = f"from lcl_data.engine import Engine; print(list(Engine(2).run(eval, [{ask!r}])))"
+    told = subprocess.run([sys.executable, "-c", run_it], capture_output=True, text=True, check=True)
+    assert told.stdout.strip().endswith(", [])]")
+
+
 def test_a_killed_worker_is_told_with_the_remedy() -> None:
     with pytest.raises(LclError, match="--workers"):
         list(Engine(2).run(die, range(2)))
