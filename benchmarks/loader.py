@@ -8,11 +8,12 @@ make of every picture a random crop of 224 x 224 in uint8; a batch is 8 document
 2,048, with every index that a step needs). Webdataset and Energon read our tars, LitData and MosaicML files
 of their own made from these. `reference` is the loader of the paper's code, written from its description:
 all annotations in memory, pictures as loose files, at most 6 a document, a map-style dataset (without its
-tokeniser, in its favour). `--crop same` gives the peers our decoder and crop, so that only the loaders
+tokeniser, in its favour). `tars` is ours from the tars, `alone` our decoder and crop without a loader.
+`--crop same` gives the peers our decoder and crop, so that only the loaders
 differ; `--crop theirs` is Pillow and torchvision's RandomResizedCrop, as their users write it. Rates count
 from the first batch on: images a CPU second of the whole process tree, because other programs share the
 cores, and a second of wall time. The first batch is timed from a new loader on, after the imports. `--scale`
-shows our first batch and memory on a corpus of so many copies of SHARDS (20 and more: links).
+shows our first batch and memory on a corpus of so many copies of SHARDS (20 and more: links), of both kinds.
 """
 
 import argparse
@@ -29,7 +30,7 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "DISABLE_VERSION_CHEC
 
 import psutil
 import torch
-from loader_sides import SIDE, SIDES
+from loader_sides import OURS, SIDE, SIDES
 
 
 def spent() -> float:
@@ -77,7 +78,7 @@ def in_a_process(python: str, *arguments: object) -> dict[str, float]:
 
 
 def copies(shards: Path, folder: Path, count: int) -> Path:
-    """A corpus of so many copies of the Arrow shards, with the manifest that goes with them."""
+    """A corpus of so many copies of the shards, with the manifest that goes with them."""
     if folder.exists():
         return folder
     folder.mkdir(parents=True)
@@ -86,9 +87,10 @@ def copies(shards: Path, folder: Path, count: int) -> Path:
         shutil.copy if count < 20 else os.link,
     )
     known, entries = {shard["name"]: shard for shard in manifest["shards"]}, []
-    for number, path in enumerate(sorted(shards.glob("*.arrow")) * count):
-        copy(path, folder / f"{number:06d}.arrow")
-        entries.append({**known[path.name], "name": f"{number:06d}.arrow"})
+    for suffix in (".arrow", ".tar"):
+        for number, path in enumerate(sorted(shards.glob(f"*{suffix}")) * count):
+            copy(path, folder / f"{number:06d}{suffix}")
+            entries.append({**known[path.name], "name": f"{number:06d}{suffix}"})
     (folder / "manifest.json").write_text(json.dumps({**manifest, "shards": entries}))
     return folder
 
@@ -117,11 +119,12 @@ def main() -> None:
     given = ["--images", options.images, "--crop", options.crop]
     for count in options.scale:
         corpus = copies(shards, work / f"copies-{count}", count)
-        row = in_a_process(sys.executable, corpus, work, *given, "--sides", "ours", "--workers", 2)
-        print(f"| {count} copies | 2 | " + " | ".join(map(str, row.values())) + " |", flush=True)
+        for side in ("ours", "tars"):
+            row = in_a_process(sys.executable, corpus, work, *given, "--sides", side, "--workers", 2)
+            print(f"| {side}, {count} copies | 2 | " + " | ".join(map(str, row.values())) + " |", flush=True)
     for workers in options.workers if not options.scale else []:
         for side in options.sides:
-            python = sys.executable if side == "ours" else options.peers
+            python = sys.executable if side in OURS else options.peers
             here = [python, shards, work, *given, "--sides", side, "--workers", workers]
             runs = sorted(
                 (in_a_process(*here) for _ in range(options.runs)), key=lambda run: run["images/CPU-s"]

@@ -101,7 +101,7 @@ def torch_loader(dataset, workers: int, **options) -> Iterator:
     return iter(DataLoader(dataset, BATCH, num_workers=workers, collate_fn=listed, **ahead, **options))
 
 
-def ours(shards: Path, work: Path, workers: int, crop: str) -> Iterator:
+def ours(shards: Path, work: Path, workers: int, crop: str, container: str = "arrow") -> Iterator:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from lcl_data.shards import Shards
     from lcl_train.loader import Fitting, Loader
@@ -110,7 +110,22 @@ def ours(shards: Path, work: Path, workers: int, crop: str) -> Iterator:
 
     keep_freed_memory()  # as `lcl train` does
     fitting = Fitting(BATCH, PackSettings(), SLOTS, SIDE, seed=0)
-    return (([], batch.pixels[: batch.n_images]) for batch in Loader(Shards(shards), fitting, workers))
+    loader = Loader(Shards(shards, container), fitting, workers)
+    return (([], batch.pixels[: batch.n_images]) for batch in loader)
+
+
+def tars(shards: Path, work: Path, workers: int, crop: str) -> Iterator:
+    return ours(shards, work, workers, crop, "webdataset")
+
+
+def alone(shards: Path, work: Path, workers: int, crop: str) -> Iterator:
+    """Our decoder and crop over the pictures in a row, in one thread and nothing else: the floor."""
+    make = crop_of("same")
+    from lcl_data.shards import Shards
+    from lcl_train.memory import keep_freed_memory
+
+    keep_freed_memory()
+    return (([], make(image)[None]) for document in Shards(shards) for image in document.images)
 
 
 def webdataset(shards: Path, work: Path, workers: int, crop: str) -> Iterator:
@@ -217,4 +232,7 @@ def reference(shards: Path, work: Path, workers: int, crop: str) -> Iterator:
     return torch_loader(Documents(), workers, shuffle=True)
 
 
-SIDES = {side.__name__: side for side in (ours, webdataset, energon, litdata, mosaicml, reference)}
+OURS = ("ours", "tars", "alone")
+SIDES = {
+    side.__name__: side for side in (ours, tars, alone, webdataset, energon, litdata, mosaicml, reference)
+}
