@@ -51,7 +51,7 @@ class TarFile:
         names = [name for name in record["images"] if name is not None]
         return Sequence(
             id=record["id"],
-            tokens=np.array(record["tokens"], np.int32),
+            tokens=np.asarray(record["tokens"], np.int32),
             images=[self._map[self._samples[row][name]] for name in names],
             image_keys=record["image_keys"],
             anchors=[None if span is None else (span[0], span[1]) for span in record["anchors"]],
@@ -78,25 +78,42 @@ class TarFile:
 
     def _length(self, row: int) -> int:
         """By the commas of the tokens, which takes a twentieth of the time of reading them."""
-        content = bytes(self._map[self._samples[row].get("json", slice(0))])
-        start = content.find(_TOKENS)
-        end = content.find(b"]", start)
-        if start < 0 or end < 0:
-            return len(self._record(row)["tokens"])
-        return content.count(b",", start, end) + 1
+        content = self._json(row)
+        start, end = _tokens_in(content)
+        return content.count(b",", start, end) + 1 if start < end else len(self._record(row)["tokens"])
 
     def _record(self, row: int) -> dict[str, Any]:
+        """The JSON of a row; its tokens apart and as an array, which takes a third of the time."""
+        content = self._json(row)
+        start, end = _tokens_in(content)
         try:
-            record: dict[str, Any] = json.loads(bytes(self._map[self._samples[row]["json"]]))
-        except (KeyError, ValueError) as error:
-            raise ShardError(f"{self._path}: sample {row} has no readable json; is it of LCL?") from error
+            record: dict[str, Any] = json.loads(content[:start] + content[end:])
+            if start < end:
+                record["tokens"] = np.fromstring(content[start:end], np.int32, sep=",")
+        except ValueError as error:
+            raise self._unreadable(row) from error
         return record
+
+    def _json(self, row: int) -> bytes:
+        if "json" not in self._samples[row]:
+            raise self._unreadable(row)
+        return bytes(self._map[self._samples[row]["json"]])
+
+    def _unreadable(self, row: int) -> ShardError:
+        return ShardError(f"{self._path}: sample {row} has no readable json; is it of LCL?")
 
     def _checked_tokens(self) -> SpecialTokens:
         first = self._record(0)
         metadata = {SCHEMA_KEY: str(first.get("schema", "")).encode()}
         check(metadata, SEQUENCES, self._path)
         return special_tokens_of({TOKENS_KEY: json.dumps(first["special_tokens"]).encode()}, self._path)
+
+
+def _tokens_in(content: bytes) -> tuple[int, int]:
+    """Where the tokens stand between their brackets; nowhere (0, 0) where they are written in another way."""
+    start = content.find(_TOKENS) + len(_TOKENS)
+    end = content.find(b"]", start)
+    return (start, end) if len(_TOKENS) <= start < end else (0, 0)
 
 
 def _members(path: Path, pages: mmap.mmap) -> Iterator[tuple[str, slice]]:

@@ -130,6 +130,17 @@ def test_a_tar_that_others_wrote_again_is_read_too(tmp_path, form, name):
     assert [[*map(bytes, r.images)] for r in again] == [[*map(bytes, r.images)] for r in plain]
 
 
+def test_a_tar_without_readable_json_is_named(tmp_path):
+    content = write(tmp_path / "a", rows=[row(n) for n in range(3)]) / "00000.tar"
+    whole = content.read_bytes()
+    for torn in (whole.replace(b'"id":"id2"', b'"id":"id2,'), whole.replace(b"id2.json", b"id2.jsun")):
+        content.write_bytes(torn)
+        shards = Shards(tmp_path / "a", "webdataset")
+        assert shards[1].id == "id1"
+        with pytest.raises(ShardError, match="sample 2 has no readable json; is it of LCL"):
+            shards[2]
+
+
 def test_foreign_and_newer_files_are_refused(tmp_path):
     for name, schema in {
         "other": stamp(SEQUENCES, "documents", 1),
