@@ -156,7 +156,7 @@ class Renderer:
     def _lay_rows(self, rows: list[list[Piece]]) -> _Laid:
         """This rank's rows (at least an empty one), all laid out before one picture of them is decoded.
 
-        Decoding empties the processor's caches: in turn with it, this takes three times as long.
+        Decoding empties the processor's caches: in turn with it, this takes nearly twice as long.
         """
         placed: list[list[Placed]] = []
         pictures: list[list[_Picture]] = []
