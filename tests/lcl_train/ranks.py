@@ -1,4 +1,7 @@
-"""Two real processes that train together over gloo: what the tests of parallel training share."""
+"""Real processes of a test: two that train together over gloo, or one to be killed.
+
+They are forked by a server that has imported torch and never used it, once for all tests of a session.
+"""
 
 import os
 import socket
@@ -13,14 +16,19 @@ def free_port():
         return server.getsockname()[1]
 
 
+def started(work, *given):
+    """A process that does `work(*given)`."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["lcl_train.loop"])
+    process = context.Process(target=work, args=given)
+    process.start()
+    return process
+
+
 def run(work, folder, *given, world=2):
     """`work(*given)` on every rank; the tensors it returns on each, in the order of ranks."""
-    context, port = get_context("spawn"), free_port()
-    ranks = [
-        context.Process(target=_run, args=(rank, world, port, folder, work, given)) for rank in range(world)
-    ]
-    for process in ranks:
-        process.start()
+    port = free_port()
+    ranks = [started(_run, rank, world, port, folder, work, given) for rank in range(world)]
     for process in ranks:
         process.join()
     assert [process.exitcode for process in ranks] == [0] * world

@@ -1,7 +1,9 @@
 """Whatever stops a run, the same command goes on, and what comes of it is what an undisturbed run gives."""
 
+import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -9,10 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from rich.console import Console
 
 from lcl_train import checkpoint
+from lcl_train.loop import train
+from lcl_train.settings import Train
 from schemas.manifest import Ledger, Manifest
-from tests.lcl_train import tiny
+from schemas.overrides import settle
+from tests.lcl_train import ranks, tiny
 
 pytestmark = pytest.mark.timeout(400)  # the imports of many processes, on machines that are busy
 
@@ -32,11 +39,26 @@ def files(out):
     return {file.name: file.read_bytes() for file in newest.glob("*.safetensors")}
 
 
+def go_on(shards, out):
+    torch.set_num_threads(1)
+    settings = tiny.settings(steps=40, save_every_steps=2, validate_every_steps=7, ema=0.9)
+    train(shards, out, settings, "auto", Console(file=io.StringIO()))
+
+
 def test_a_run_killed_ten_times_is_an_undisturbed_run(shards, tmp_path):
-    command = [sys.executable, "-m", "tests.lcl_train.kills", str(shards), str(tmp_path), "10"]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    assert [line["step"] for line in tiny.losses(killed)] == list(range(1, 61))
+    assert ended(ranks.started(torch.get_num_threads)) == 0  # the imports, which are not of the run
+    began = time.monotonic()
+    assert ended(ranks.started(go_on, shards, undisturbed)) == 0
+    longest, moments, kills = (time.monotonic() - began) / 4, random.Random(0), 0
+    while kills < 10:
+        process = ranks.started(go_on, shards, killed)
+        time.sleep(moments.uniform(0, longest))
+        process.kill()
+        assert ended(process) == -signal.SIGKILL, f"the run ended after {kills} kills"
+        kills += 1
+    assert ended(ranks.started(go_on, shards, killed)) == 0
+    assert [line["step"] for line in tiny.losses(killed)] == list(range(1, 41))
     assert tiny.losses(killed) == tiny.losses(undisturbed)
     assert files(killed) == files(undisturbed)
     states = [checkpoint.read_state(checkpoint.locate(out)) for out in (killed, undisturbed)]
@@ -44,12 +66,26 @@ def test_a_run_killed_ten_times_is_an_undisturbed_run(shards, tmp_path):
     assert not list((killed / "checkpoints").glob(".tmp-*"))
 
 
+def ended(process):
+    """The exit code of a process that ends."""
+    process.join()
+    return process.exitcode
+
+
+SECTION = {**tiny.SETTINGS, "steps": 120, "save_every_steps": 4}
+
+
+def on_a_rank(shards, out):
+    """The same run on a rank that no torchrun started."""
+    summary = train(shards, out, settle(Train, SECTION), "auto", Console(file=io.StringIO()))
+    return {"step": torch.tensor(summary["step"])}
+
+
 class Torchrun:
     """`lcl train` on two ranks, as a user starts it."""
 
     def __init__(self, shards, out):
-        section = {**tiny.SETTINGS, "steps": 120, "save_every_steps": 4}
-        given = [f"--set={name}={json.dumps(value)}" for name, value in section.items()]
+        given = [f"--set={name}={json.dumps(value)}" for name, value in SECTION.items()]
         command = [
             "-m",
             "torch.distributed.run",
@@ -88,8 +124,7 @@ class Torchrun:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the ranks in /proc")
 def test_torchrun_killed_and_stopped_is_an_undisturbed_run(shards, tmp_path):
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "disturbed"
-    code, (summary,) = Torchrun(shards, undisturbed).end()
-    assert (code, summary["step"], summary["is_finished"]) == (0, 120, True)
+    ranks.run(on_a_rank, tmp_path, shards, undisturbed)
 
     killed = Torchrun(shards, out)
     killed.wait_for_step(7)
