@@ -37,18 +37,19 @@ _SOURCES = {
     "is_animated": "is_animated",
     "sha256": "sha256",
     "phash": "phash",
+    "opaque_phash": "opaque_phash",
 }
 # img2dataset does not say how long the original was: there the stored picture's length stands in for it.
 _STAND_INS = {"nbytes": "nbytes"}
-_FACTS = [
-    pl.coalesce(source, _STAND_INS.get(name, source)).alias(f"store_{name}")
+_FACTS = {
+    source: pl.coalesce(source, _STAND_INS.get(name, source)).alias(f"store_{name}")
     for name, source in _SOURCES.items()
-]
+}
 _TYPES = {
     **{"key": pl.UInt64, "check": pl.UInt64, "document": pl.UInt64, "item": pl.Int32, "failure": pl.String},
     **{"store_key": pl.String, "store_width": pl.Int32, "store_height": pl.Int32, "store_nbytes": pl.Int64},
     **{"store_format": pl.String, "store_is_animated": pl.Boolean},
-    **{"store_sha256": pl.String, "store_phash": pl.UInt64},
+    **{"store_sha256": pl.String, "store_phash": pl.UInt64, "store_opaque_phash": pl.UInt64},
 }
 
 
@@ -147,14 +148,16 @@ def _tried(file: _File, pixels: tuple[str, ...]) -> pl.DataFrame:
     """A row per URL of a table of the store."""
     path = file.path
     try:
-        check(pq.read_schema(files.reading(path)).metadata, IMAGES, path)
+        schema = pq.read_schema(files.reading(path))
+        check(schema.metadata, IMAGES, path)
+        had = [name for name in _SOURCES.values() if name in schema.names]  # an earlier LCL wrote fewer
         table = pl.read_parquet(
-            files.reading(path), columns=["url", "status", "reason", *_SOURCES.values(), *_STAND_INS.values()]
+            files.reading(path), columns=["url", "status", "reason", *had, *_STAND_INS.values()]
         )
     except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
         raise ShardError(f"{path}: torn ({error}); run `lcl download` again") from error
     failure = pl.when(pl.col("status") != SUCCESS).then(pl.coalesce("reason", "status"))
-    known = table.select("url", failure.alias("failure"), *_FACTS)
+    known = table.select("url", failure.alias("failure"), *(_FACTS[name] for name in had))
     return _rows(known if file.pixels is None else known.hstack(_measured(file.pixels, pixels)), pixels)
 
 

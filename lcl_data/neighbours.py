@@ -2,7 +2,8 @@
 
 1. *pairs*: what shares a key is a candidate pair; no text and no id yet, only places.
 2. *verify*: both sides of a pair bring their facts to one bucket; where they are similar, they are an edge.
-3. *settle*: edges link places to sets, over the whole corpus; the rule decides over the sets.
+3. *settle*: edges link places to sets, over the whole corpus, by chains or each directly to the one that
+   stays, as the rule says; it decides over the sets.
 
 Memory of the exchanges is that of a bucket (`lcl_data.exchange`); a key that a million places share costs two
 million pairs. The settlement holds the edges: about 0.3 KB for each pair of copies, whatever the corpus.
@@ -171,14 +172,14 @@ def _verify(rule: NearRule, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _settle(rule: NearRule, edges: Sequence[Path], path: Path) -> None:
     """Write the rule's decisions over all sets."""
-    decided = rule.decide(_sets(pl.concat([pl.read_parquet(each) for each in edges])))
+    decided = rule.decide(_sets(pl.concat([pl.read_parquet(each) for each in edges]), rule.chains))
     decided.select(DECISIONS.names).sort("document", "item").write_parquet(
         files.temporary(path), compression="zstd", row_group_size=100_000, statistics=True
     )
     files.publish(path)
 
 
-def _sets(edges: pl.DataFrame) -> pl.DataFrame:
+def _sets(edges: pl.DataFrame, chains: bool) -> pl.DataFrame:
     """What `NearRule.decide` is asked about."""
     ends = [edges.select(*_PLACE, "id", "similarity")]
     ends.append(
@@ -191,12 +192,32 @@ def _sets(edges: pl.DataFrame) -> pl.DataFrame:
     first = edges.join(numbers, on=[*_PLACE], nulls_equal=True, maintain_order="left")["number"]
     others = numbers.rename(dict(_renamed()))
     second = edges.join(others, on=[*_OTHER], nulls_equal=True, maintain_order="left")["number"]
-    kept = members[components(first.to_numpy(), second.to_numpy(), members.height)]
+    linked = first.to_numpy(), second.to_numpy()
+    if chains:
+        lowest = components(*linked, members.height)
+    else:
+        equal = (edges["similarity"] == 1).to_numpy()
+        same = components(linked[0][equal], linked[1][equal], members.height)
+        lowest = leaders(same[linked[0]], same[linked[1]], members.height)[same]
+    kept = members[lowest]
     places = kept.select(document="document", item="item", id="id").rename(lambda name: _KEPT[name])
     return pl.concat([members, places], how="horizontal")
 
 
 _KEPT = {"document": "kept", "item": "kept_item", "id": "kept_id"}
+
+
+def leaders(first: NDArray[np.int64], second: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The lowest number linked to each of `count` numbers that stays; the number itself where it stays: it is
+    linked to none lower that does.
+    """
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    order = np.lexsort((low, high))
+    kept = list(range(count))
+    for one, other in zip(low[order].tolist(), high[order].tolist(), strict=True):
+        if kept[one] == one and kept[other] == other:
+            kept[other] = one
+    return np.array(kept, np.int64)
 
 
 def components(first: NDArray[np.int64], second: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 from pydantic import Field
 
 from lcl_data.phash import drafted, phash
@@ -47,6 +47,9 @@ _TURNS = {
 }
 _SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
 _GAP = 2  # a picture is first reduced cheaply to no less than this times the wanted size
+_OPAQUE_QUALITY = 75  # of the JPEG that is kept only to be compared: 95 and 60 find the same copies
+# Levels that a picture of this side spans, or its difference from another, where something is to be seen.
+_SEEN, _GLANCE = 32, 32
 _PILLOW_LIMIT = 89_478_485  # above, Pillow itself warns of a bomb
 
 
@@ -82,6 +85,9 @@ class Prepared:
         is_animated: the original has several frames; this is the first.
         sha256: hex digest of `content`.
         phash: 64-bit perceptual hash of the stored pixels before encoding.
+        opaque: JPEG of the picture as a decoder shows it that ignores transparency, of the same size; None
+            where that is no other picture, or of one colour.
+        opaque_phash: its perceptual hash.
     """
 
     content: bytes
@@ -93,6 +99,8 @@ class Prepared:
     is_animated: bool
     sha256: str
     phash: int
+    opaque: bytes | None = None
+    opaque_phash: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +201,37 @@ def _normalise(image: Image.Image, data: bytes, settings: Picture) -> Prepared:
     content = data if is_kept else _encode(pixels, settings.quality)
     digest = hashlib.sha256(content).hexdigest()
     height, width = pixels.shape[:2]
-    return Prepared(content, width, height, *original, form, is_animated, digest, phash(as_pillow(pixels)))
+    looks = (
+        phash(as_pillow(pixels)),
+        *(_opaque(image, settings.resample, orientation, pixels) if has_alpha else ()),
+    )
+    return Prepared(content, width, height, *original, form, is_animated, digest, *looks)
+
+
+def _opaque(
+    image: Image.Image, resample: Resample, orientation: int, shown: Pixels
+) -> tuple[()] | tuple[bytes, int]:
+    """JPEG and hash of the picture with what its transparency hides, if that is another picture than the one
+    shown, and not plain.
+
+    Whoever converts to RGB and does not ask for alpha (Pillow's `convert`, OpenCV's `imread`) makes such
+    copies. Of an icon whose shape is its alpha a plain square is left, which is nobody's copy.
+    """
+    layer = plain(image)
+    if layer.getchannel("A").getextrema()[0] == 255:
+        return ()
+    upright = _upright(np.asarray(layer), orientation)
+    pixels = reduced(upright, shown.shape[1::-1], resample, has_alpha=False)
+    glance = _glanced(pixels)
+    apart = ImageChops.difference(glance, _glanced(shown))
+    if min(np.ptp(np.asarray(glance)), np.ptp(np.asarray(apart))) < _SEEN:
+        return ()
+    return _encode(pixels, _OPAQUE_QUALITY), phash(as_pillow(pixels))
+
+
+def _glanced(pixels: Pixels) -> Image.Image:
+    """So much of a picture as tells it from another at a glance."""
+    return as_pillow(pixels).convert("L").resize((_GLANCE, _GLANCE), Image.Resampling.BOX)
 
 
 def _size(size: tuple[int, int], short_side: int) -> tuple[int, int]:

@@ -4,6 +4,9 @@ They wait on disk with their rows, not in memory, because one slow host holds up
 then written in one pass, so that its bytes do not depend on who answered first.
 """
 
+from base64 import b64decode, b64encode
+from typing import Any
+
 import orjson
 
 from lcl_data import files
@@ -61,7 +64,7 @@ class Spool:
         """Take over a whole row, and the picture it speaks of (empty for a failure)."""
         picture = content if row["status"] == SUCCESS else b""
         row = row | {"key": self._key(index), "references": self._url(index).references}
-        told = orjson.dumps(row | {"offset": None, "nbytes": len(picture) or None})
+        told = orjson.dumps(row | {"offset": None, "nbytes": len(picture) or None}, default=_as_text)
         self._file.write(picture)
         self._file.write(told)
         self._places[index] = self._end, len(picture), len(told)
@@ -76,7 +79,7 @@ class Spool:
             tar = TarWriter(file)
             for _, (start, nbytes, told) in sorted(self._places.items()):
                 self._file.seek(start)
-                picture, row = self._file.read(nbytes), orjson.loads(self._file.read(told))
+                picture, row = self._file.read(nbytes), _read_back(self._file.read(told))
                 if row["status"] == SUCCESS:
                     row["offset"] = tar.add(f"{row['key']}.jpg", picture)
                     tar.add(f"{row['key']}.json", member_json(row))
@@ -102,3 +105,16 @@ class Spool:
 
     def _key(self, index: int) -> str:
         return f"{self._draft.number:05d}{index:0{self._digits}d}"
+
+
+def _as_text(value: Any) -> str:
+    """Bytes as JSON can hold them."""
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
+
+
+def _read_back(told: bytes) -> Row:
+    row: Row = orjson.loads(told)
+    opaque = row["opaque"]
+    return row if opaque is None else row | {"opaque": b64decode(opaque)}

@@ -103,18 +103,36 @@ def read_pictures(folder: Path, keys: Iterable[str]) -> dict[str, bytes]:
     Raises:
         ShardError: a table is not readable or indexed, or a tar is missing or shorter than its table says.
     """
+    found: dict[str, bytes] = {}
+    for number, table in _of_keys(folder, keys, ["key", "offset", "nbytes"]):
+        found.update(contents(folder / f"{number}.tar", table.to_pylist()))
+    return found
+
+
+def read_opaque(folder: Path, keys: Iterable[str]) -> dict[str, bytes]:
+    """JPEG bytes by key: those pictures with transparency ignored of which the store knows it.
+
+    Raises:
+        ShardError: a table is not readable or indexed.
+    """
+    found: dict[str, bytes] = {}
+    for _, table in _of_keys(folder, keys, ["key", "opaque"]):
+        if "opaque" in table.column_names:  # an earlier LCL did not look
+            found.update((row["key"], row["opaque"]) for row in table.to_pylist() if row["opaque"])
+    return found
+
+
+def _of_keys(folder: Path, keys: Iterable[str], columns: list[str]) -> Iterator[tuple[str, pa.Table]]:
+    """Shard by shard, its number and the rows of those keys that are stored; of the columns those it has."""
     wanted: dict[str, list[str]] = {}
     for key in sorted(keys):
         wanted.setdefault(key[:_SHARD_DIGITS], []).append(key)
-    found: dict[str, bytes] = {}
     for number, group in wanted.items():
-        table = pq.read_table(
-            files.reading(_facts(folder / f"{number}.parquet")),
-            columns=["key", "offset", "nbytes"],
-            filters=pc.field("key").isin(group) & (pc.field("status") == SUCCESS),
-        )
-        found.update(contents(folder / f"{number}.tar", table.to_pylist()))
-    return found
+        path = _facts(folder / f"{number}.parquet")
+        had = set(pq.read_schema(files.reading(path)).names)
+        is_wanted = pc.field("key").isin(group) & (pc.field("status") == SUCCESS)
+        chosen = [name for name in columns if name in had]
+        yield number, pq.read_table(files.reading(path), columns=chosen, filters=is_wanted)
 
 
 def contents(tar: Path, rows: list[Row]) -> Iterator[tuple[str, bytes]]:

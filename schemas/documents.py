@@ -35,6 +35,7 @@ class Image(NamedTuple):
         is_animated: the original holds several frames; the first one is kept.
         sha256: hex digest of the stored bytes.
         phash: 64-bit perceptual hash of the pixels.
+        opaque_phash: the same of the pixels with transparency ignored; None where that is no other picture.
         meta: JSON object of the upstream fields of this picture that have no column.
         carrier: where its bytes lie if the source brought them along (`lcl_data.carriers`); None where the
             network has them.
@@ -52,6 +53,7 @@ class Image(NamedTuple):
     is_animated: bool | None = None
     sha256: str | None = None
     phash: int | None = None
+    opaque_phash: int | None = None
     meta: str | None = None
     carrier: str | None = None
 
@@ -72,6 +74,7 @@ IMAGE_STRUCT = pa.struct(
         ("is_animated", pa.bool_()),
         ("sha256", pa.string()),
         ("phash", pa.uint64()),
+        ("opaque_phash", pa.uint64()),
         ("meta", pa.string()),
         ("carrier", pa.string()),
     ]

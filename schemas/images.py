@@ -32,6 +32,10 @@ IMAGES = stamp(
             ("nbytes", pa.int64()),  # of the stored picture
             ("sha256", pa.string()),  # hex, of the stored bytes
             ("phash", pa.uint64()),
+            # The picture as a decoder shows it that ignores transparency: a JPEG of the stored size, and its
+            # hash; null where that is no other picture, or of one colour.
+            ("opaque", pa.binary()),
+            ("opaque_phash", pa.uint64()),
             ("references", pa.int64()),  # image items of the documents that point at this URL
         ]
     ),

@@ -74,6 +74,9 @@ class NearRule(Rule):
     Its similarity must not depend on the order of a pair.
     """
 
+    # Whether a copy of a copy is one, however little alike the ends of a chain are; else what is dropped is
+    # alike to what stays for it (what is equal to a copy, similarity 1, always is a copy too).
+    chains: ClassVar[bool] = True
     facts_bytes: ClassVar[int] = 100  # about how many a row of `facts` takes: buckets are made to fit
 
     @property

@@ -6,6 +6,7 @@ import time
 from typing import ClassVar, Literal
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -17,6 +18,7 @@ from lcl_data.filters.image_size import ImageSize
 from lcl_data.filters.similarity import Similarity
 from lcl_data.filters.text_length import TextLength
 from lcl_data.filters.url_words import UrlWords
+from lcl_data.store import facts, read_opaque
 from schemas import members
 from schemas.documents import Image
 from schemas.errors import RecipeError
@@ -162,6 +164,19 @@ def test_facts_come_from_the_store(tmp_path):
         "image_size:too_small": 1,
     }
     assert not (tmp_path / "out/exchange").exists()
+
+
+def test_a_store_of_an_earlier_version_lacks_a_fact_and_serves(tmp_path):
+    images = write_store(tmp_path / "images", {"url": "http://h/a", "phash": 7, "opaque_phash": 9})
+    docs = write_documents(tmp_path / "in", [[document(0, Image("http://h/a"))]])
+    filter_documents(docs, tmp_path / "out", (), Engine(), images=images)
+    (whole,) = read_documents(tmp_path / "out")[0].images
+    (path,) = facts(images)
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["opaque", "opaque_phash"]), path)
+    assert read_opaque(images, [whole.key]) == {}
+    filter_documents(docs, tmp_path / "early", (), Engine(), images=images)
+    assert read_documents(tmp_path / "early")[0].images == (Image(whole.url, whole.key, phash=whole.phash),)
 
 
 def test_workers_do_not_change_a_byte(tmp_path):

@@ -16,7 +16,7 @@ from lcl_data.dedupe.near_document import NearDocument
 from lcl_data.deduplicate import deduplicate
 from lcl_data.engine import Engine
 from lcl_data.frames import flatten
-from lcl_data.neighbours import components
+from lcl_data.neighbours import components, leaders
 from lcl_data.shingles import ngrams, words
 from schemas.documents import Image, to_table
 from tests.lcl_data.corpus import bytes_of, document, read_documents, rejects, write_documents
@@ -182,3 +182,13 @@ def test_components_are_those_of_a_walk(edges):
         for one, two in edges:
             lowest[one] = lowest[two] = min(lowest[one], lowest[two])
     assert components(first, second, 31).tolist() == lowest
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40))
+def test_leaders_are_linked_to_what_they_lead_and_to_no_lower_leader(edges):
+    first, second = np.array(edges, np.int64).reshape(-1, 2).T
+    kept = leaders(first, second, 31).tolist()
+    linked = {frozenset(edge) for edge in edges}
+    for one, leader in enumerate(kept):
+        lower = [other for other in range(one) if kept[other] == other and {one, other} in linked]
+        assert leader == min(lower, default=one)

@@ -14,13 +14,17 @@ from PIL import ImageDraw, ImageEnhance
 from lcl_data import hamming
 from lcl_data.dedupe.near_image import NearImage
 from lcl_data.deduplicate import deduplicate
+from lcl_data.download import download
 from lcl_data.engine import Engine
+from lcl_data.filter import filter_documents
 from lcl_data.likeness import likeness, thumbnail
 from lcl_data.phash import phash
 from schemas.documents import Image
 from schemas.errors import RecipeError
 from tests.lcl_data.corpus import bytes_of, document, read_documents, write_documents
+from tests.lcl_data.loopback import Answer, running
 from tests.lcl_data.sharding import make_store
+from tests.lcl_data.stores import SETTINGS, write_docs
 
 HASH = NearImage(likeness=0, scope="corpus")
 
@@ -149,6 +153,87 @@ def hows():
     rng = np.random.default_rng(0)
     while True:
         yield rng.uniform(0.8, 0.95), int(rng.choice([45, 60, 75])), rng.uniform(0.95, 1.05)
+
+
+def filtered(image, way):
+    """The picture as a filter leaves it, of which hash and shapes know nothing."""
+    pixels = np.asarray(image, float)
+    if way == "canvas":
+        rows, columns = np.indices(pixels.shape[:2])
+        pixels = pixels + 24 * np.sin(rows)[..., None] * np.sin(columns)[..., None]
+    else:
+        low = pixels[: len(pixels) // 2]
+        low += np.random.default_rng(0).normal(0, 40, (*low.shape[:2], 1))
+    return Pillow.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("way", ["canvas", "noise on a half"])
+def test_a_filtered_photograph_is_another_however_alike_from_afar(tmp_path, way):
+    scenes = [photograph(seed, (320, 256)) for seed in range(6)]
+    others = [filtered(scene, way) for scene in scenes]
+    assert all((phash(a) ^ phash(b)).bit_count() <= 8 for a, b in zip(scenes, others, strict=True))
+    docs, store = corpus(tmp_path, [*map(jpeg, scenes + others), *map(recoded, scenes + others)])
+    deduplicate(docs, tmp_path / "out", [NearImage(scope="corpus")], Engine(), images=store)
+    assert len(left(tmp_path / "out")) == 12
+    decided = pl.read_parquet(tmp_path / "out/decisions/00_near_image.parquet")
+    assert (decided["document"] == (1 << 32) + decided["kept"]).all()  # each goes for its own original
+
+
+def test_what_goes_is_alike_to_what_stays_for_it(tmp_path):
+    """Each picture is like the next, the first and the last are two; equal files share their fate."""
+    one, other = photograph(1), photograph(2)
+    steps = [Pillow.blend(one, other, share) for share in np.linspace(0, 0.5, 12)]
+    thumbnails = [thumbnail(Pillow.open(io.BytesIO(jpeg(step)))) for step in steps]
+    assert (likeness(thumbnails[:-1], thumbnails[1:]) > 0.75).all()
+    assert likeness(thumbnails[:1], thumbnails[-1:])[0] < 0.75
+    docs, store = corpus(tmp_path, [jpeg(step) for step in steps + steps[::-1]])
+    deduplicate(docs, tmp_path / "out", [NearImage(scope="corpus")], Engine(), images=store)
+    decided = pl.read_parquet(tmp_path / "out/decisions/00_near_image.parquet")
+    kept = dict(decided.select("document", "kept").rows())
+    place = [*range(12), *reversed(range(12))]
+    # Documents are numbered by shard and row, twelve to a shard.
+    numbered = [(shard << 32) + row for shard in range(2) for row in range(12)]
+    step_of = dict(zip(numbered, place, strict=True))
+    pairs = [(thumbnails[step_of[a]], thumbnails[step_of[b]]) for a, b in kept.items()]
+    assert (likeness(*map(list, zip(*pairs, strict=True))) >= 0.75).all()
+    assert 1 < 24 - len(kept) < 12
+    assert {step_of[number] for number in numbered if number not in kept} == {
+        step for step in range(12) if numbered[step] not in kept
+    }
+
+
+def transparent(image, hidden):
+    """The drawing on nothing: what is white is transparent, of the colour `hidden`."""
+    image = image.convert("RGBA")
+    pixels = np.array(image)
+    pixels[(pixels[..., :3] > 250).all(axis=2)] = (*hidden, 0)
+    return Pillow.fromarray(pixels)
+
+
+def png(image):
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_copy_that_lost_its_transparency_is_found(tmp_path):
+    drawings = [transparent(diagram(seed, str(seed)), (0, 0, 0)) for seed in range(4)]
+    glyphs = [Pillow.new("RGBA", (200, 200), "black") for _ in range(3)]
+    for at, glyph in enumerate(glyphs):
+        glyph.putalpha(diagram(at, size=(200, 200)).convert("L"))
+    copies = [recoded(image.convert("RGB")) for image in drawings + glyphs[:1]]
+    with running() as server:
+        files = [*map(png, drawings + glyphs), *copies]
+        urls = [server.serve(f"/{number:04d}", Answer(content)) for number, content in enumerate(files)]
+        docs = write_docs(tmp_path / "docs", urls)
+        download(docs, tmp_path / "store", SETTINGS, Engine(1))
+    filter_documents(docs, tmp_path / "attached", (), Engine(), tmp_path / "store")
+    rules = [NearImage(scope="corpus"), NearImage(scope="corpus", likeness=0)]
+    for name, rule in zip(("pixels", "hash"), rules, strict=True):
+        deduplicate(tmp_path / "attached", tmp_path / name, [rule], Engine(), images=tmp_path / "store")
+    # Of a black shape on nothing a black square is left, which may be any.
+    assert left(tmp_path / "pixels") == [f"{number:04d}" for number in [*range(7), 11]]
+    assert not {f"{number:04d}" for number in range(7, 11)} & set(left(tmp_path / "hash"))
 
 
 def test_scope_is_one_document_unless_the_recipe_says_corpus(tmp_path):

@@ -247,6 +247,37 @@ def test_transparency_lies_on_white(mode):
     assert np.abs(pixels(result)[:, 36:] - 90).max() < 6
 
 
+def hiding(colours: Image.Image, alpha: np.ndarray) -> Image.Image:
+    image = colours.convert("RGBA")
+    image.putalpha(Image.fromarray(alpha.astype(np.uint8)))
+    return image
+
+
+@pytest.mark.parametrize(("form", "turned"), [("PNG", 1), ("WEBP", 1), ("PNG", 6)])
+def test_what_transparency_hides_is_kept_beside_what_is_shown(form, turned):
+    colours, exif = drawing(240, 200), Image.Exif()
+    alpha = np.full((200, 240), 255)
+    alpha[:, :120] = 0
+    exif[0x0112] = turned
+    result = prepared(encoded(hiding(colours, alpha), form, lossless=True, exact=True, exif=exif))
+    opaque = Image.open(io.BytesIO(result.opaque))
+    upright = colours.rotate(-90, expand=True) if turned == 6 else colours
+    assert opaque.size == upright.size
+    assert np.abs(np.asarray(opaque, int) - np.asarray(upright, int)).mean() < 8
+    assert distance(result.opaque_phash, phash(upright)) <= 4 < distance(result.opaque_phash, result.phash)
+
+
+def test_only_another_picture_with_something_to_be_seen_is_kept():
+    colours, half = drawing(100, 80), np.tile(np.repeat([0, 255], 50), (80, 1))
+    opaque = hiding(colours, np.full((80, 100), 255))
+    white = colours.copy()
+    white.paste("white", (0, 0, 50, 80))
+    glyph = hiding(Image.new("RGB", (100, 80), "black"), half)
+    for image in (opaque, hiding(white, half), glyph, colours):
+        result = prepared(encoded(image, "PNG"))
+        assert result.opaque is result.opaque_phash is None
+
+
 def test_a_palette_without_transparency_keeps_its_colours():
     image = drawing(60, 40).quantize(64)
     assert np.abs(pixels(prepared(encoded(image, "PNG"))) - np.asarray(image.convert("RGB"))).mean() < 12
