@@ -215,7 +215,7 @@ def measure(side: str, shards: Shards, settings: Train) -> dict[str, Any]:
 
 
 def settings_of(arguments: argparse.Namespace) -> Train:
-    pack = {"row_tokens": arguments.row_tokens}
+    pack = {"row_tokens": arguments.row_tokens, "row_images": 24}
     section = {"preset": arguments.preset, "rows": arguments.rows, "steps": arguments.steps, "pack": pack}
     return settle(Train, {**section, "dtype": arguments.dtype, "min_images": 1})
 

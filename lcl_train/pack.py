@@ -8,11 +8,11 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from lcl_data.shards import SpecialTokens
 from schemas.errors import RecipeError
@@ -26,8 +26,8 @@ class PackSettings(Settings):
     part_tokens: int | None = Field(
         None,
         ge=8,
-        description="positions of a document, longer ones are cut; None: a row. Rows of several times as "
-        "many are fuller, because a document above half a row finds no partner in it",
+        description="positions of a document, longer ones are cut; None, or more than a row: a row. Rows of "
+        "several times as many are fuller, because a document above half a row finds no partner in it",
     )
     row_images: int = Field(24, ge=1, description="images a row may hold")
     lookahead: int = Field(512, ge=1, description="documents (or parts) to choose from when a row is filled")
@@ -38,21 +38,15 @@ class PackSettings(Settings):
         description="share of `part_tokens` given up to cut a long document beside an image, not in text",
     )
 
-    @model_validator(mode="after")
-    def _parts_fit_a_row(self) -> Self:
-        if self.longest > self.row_tokens:
-            raise ValueError(f"part_tokens {self.part_tokens}: at most row_tokens, {self.row_tokens}")
-        return self
-
     @property
     def longest(self) -> int:
         """Positions of a document, or of one part of it, at most."""
-        return self.row_tokens if self.part_tokens is None else self.part_tokens
+        return min(self.row_tokens, self.part_tokens or self.row_tokens)
 
     @property
     def limit(self) -> str:
         """Which setting says so, and what."""
-        return f"{'row' if self.part_tokens is None else 'part'}_tokens {self.longest}"
+        return f"{'row' if self.longest == self.row_tokens else 'part'}_tokens {self.longest}"
 
 
 @dataclass(frozen=True, slots=True)

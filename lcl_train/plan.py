@@ -24,7 +24,7 @@ from lcl_train.flops import Work, useful
 from lcl_train.footprint import Footprint, footprint, kept_bytes
 from lcl_train.loader import Loader
 from lcl_train.memory import capacity, forget_peak, peak, resident
-from lcl_train.pack import PackStats
+from lcl_train.pack import PackSettings, PackStats
 from lcl_train.run import Run
 from lcl_train.settings import Train
 from schemas.errors import LclError
@@ -40,7 +40,7 @@ class _Measured(NamedTuple):
     """What a few steps on smaller batches took.
 
     Attributes:
-        rows: of these batches.
+        rows: of these batches; a part of one where a whole one takes too long.
         work: useful work of all of them.
         batches: how many there were.
         load_s: for the loader to make one of them, with all its threads.
@@ -51,7 +51,7 @@ class _Measured(NamedTuple):
         peak: bytes that were in use at most; None: not known here.
     """
 
-    rows: int
+    rows: float
     work: Work
     batches: int
     load_s: float
@@ -80,7 +80,7 @@ def plan(shards: Shards, settings: Train) -> dict[str, Section]:
         run = Run(shards, Path(nowhere), settings)
         stats, documents = run.loader.rehearse(_REHEARSED)
         try:
-            measured = _measure(run, _rows_to_measure(run, stats))
+            measured = _measure(run, *_rows_to_measure(run, stats))
         except LclError as error:
             if type(error) is LclError:  # the guard's: its folder goes with this plan
                 raise LclError("the first steps already give no number; lower optimizer.lr") from error
@@ -101,18 +101,21 @@ def plan(shards: Shards, settings: Train) -> dict[str, Section]:
     }
 
 
-def _rows_to_measure(run: Run, stats: PackStats) -> int:
-    """All of a micro-batch on CUDA; on a CPU as many as it gets through in a few seconds."""
-    most = ceil(run.settings.rows / run.settings.accumulate)
+def _rows_to_measure(run: Run, stats: PackStats) -> tuple[int, PackSettings]:
+    """All of a micro-batch on CUDA; on a CPU as many as it gets through in a few seconds, else a short one."""
+    most, pack = ceil(run.settings.rows / run.settings.accumulate), run.settings.pack
     if run.device.type == "cuda":
-        return most
+        return most, pack
     work = Work(images=stats.images, tokens=stats.tokens, labels=stats.tokens)
     seconds = run.meter.costs.training(work) / stats.rows / _CPU_FLOPS
-    return max(1, min(most, int(_STEP_S / seconds)))
+    if seconds <= _STEP_S:
+        return min(most, int(_STEP_S / seconds)), pack
+    images = ceil(pack.row_images * pack.longest / pack.row_tokens)
+    return 1, pack.model_copy(update={"row_tokens": pack.longest, "row_images": images})
 
 
-def _measure(run: Run, rows: int) -> _Measured:
-    fitting = replace(run.loader.fitting, rows=rows, accumulate=1)
+def _measure(run: Run, rows: int, pack: PackSettings) -> _Measured:
+    fitting = replace(run.loader.fitting, rows=rows, pack=pack, accumulate=1)
     loader = Loader(run.loader.shards, fitting, run.settings.workers)
     warm = _WARM_CUDA if run.device.type == "cuda" else _WARM
     with closing(iter(loader)) as made:
@@ -127,7 +130,7 @@ def _measure(run: Run, rows: int) -> _Measured:
     forget_peak(run.device)
     step_s = _step_s(run, batches, warm) if fits else None
     return _Measured(
-        rows=rows,
+        rows=rows * pack.row_tokens / run.settings.pack.row_tokens,
         work=reduce(add, map(useful, batches)),
         batches=len(batches),
         load_s=load_s,

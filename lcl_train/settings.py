@@ -20,6 +20,8 @@ from schemas.members import names
 from schemas.overrides import laid_over, settle
 from schemas.recipe import Member, Section, Settings
 
+# Long rows hold several documents of the length that `lcl shard` cuts to, so that they are full.
+_LONG_ROWS: Section = {"row_tokens": 8192, "part_tokens": 2048, "row_images": 96}
 # What must follow the size of the network; all else has one default for all presets.
 _FOLLOWS_PRESET: dict[str, Section] = {
     "nano": {
@@ -27,11 +29,11 @@ _FOLLOWS_PRESET: dict[str, Section] = {
         "pack": {"row_tokens": 512, "row_images": 16},
         "optimizer": {"lr": 1e-3, "warmup_steps": 50},
     },
-    "tiny": {"rows": 16, "optimizer": {"lr": 1e-3, "warmup_steps": 500}},
-    "small": {"rows": 32, "optimizer": {"lr": 5e-4}},
-    "base": {"rows": 64},
-    "base32": {"rows": 64},
-    "large": {"rows": 64},
+    "tiny": {"rows": 4, "pack": _LONG_ROWS, "optimizer": {"lr": 1e-3, "warmup_steps": 500}},
+    "small": {"rows": 8, "pack": _LONG_ROWS, "optimizer": {"lr": 5e-4}},
+    "base": {"rows": 16, "pack": _LONG_ROWS},
+    "base32": {"rows": 16, "pack": _LONG_ROWS},
+    "large": {"rows": 16, "pack": _LONG_ROWS},
 }
 
 

@@ -80,7 +80,7 @@ def show(found: dict[str, dict[str, Any]], console: Console) -> None:
     if found["time"]["step_s"] is None:
         console.say("it does not fit into memory: no step was taken; give fewer rows, or more accumulate")
     elif measured < found["rows"]["rows"]:
-        console.say(f"time and peak: of steps of {measured} rows, taken in proportion for a whole one")
+        console.say(f"time and peak: of steps of {measured:g} rows, taken in proportion for a whole one")
 
 
 def _shown(value: float | None, form: Show) -> str:

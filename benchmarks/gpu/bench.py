@@ -28,7 +28,8 @@ from lcl_train.run import Run
 from lcl_train.settings import Train
 from schemas.overrides import laid_over, nested, settle
 
-BASE = {"preset": "base", "rows": 64, "workers": 16, "min_images": 1, "steps": 1_000_000}
+PACK = {"row_tokens": 2048, "row_images": 24}
+BASE = {"preset": "base", "rows": 64, "pack": PACK, "workers": 16, "min_images": 1, "steps": 1_000_000}
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:

@@ -113,9 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backend", default="inductor", help="of torch.compile")
     given = parser.parse_args(arguments)
     section = {"preset": given.preset, "rows": 2, "steps": STEPS, "device": given.device}
-    settings = settle(
-        Train, {**section, "pack": {"row_tokens": given.row_tokens}, "speed": {"compile": False}}
-    )
+    pack = {"row_tokens": given.row_tokens, "row_images": 24}
+    settings = settle(Train, {**section, "pack": pack, "speed": {"compile": False}})
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     with tempfile.TemporaryDirectory() as folder:
         shards = Shards(draw(Path(folder) / "shards", documents=150, side=64, distinct=20))

@@ -9,6 +9,7 @@ def test_a_preset_brings_what_follows_its_size():
     nano, base = Train(preset="nano"), Train(preset="base")
     assert nano.rows < base.rows
     assert nano.pack.row_tokens < base.pack.row_tokens
+    assert 4 * base.pack.longest == base.pack.row_tokens
     assert base.optimizer.lr == 3e-4
 
 
