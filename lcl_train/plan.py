@@ -102,7 +102,7 @@ def plan(shards: Shards, settings: Train) -> dict[str, Section]:
 
 
 def _rows_to_measure(run: Run, stats: PackStats) -> tuple[int, PackSettings]:
-    """All of a micro-batch on CUDA; on a CPU as many as it gets through in a few seconds, else a short one."""
+    """All of a micro-batch on CUDA; on a CPU what it gets through in a few seconds, or one short row."""
     most, pack = ceil(run.settings.rows / run.settings.accumulate), run.settings.pack
     if run.device.type == "cuda":
         return most, pack

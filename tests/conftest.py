@@ -8,12 +8,16 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.storage import serve_google_storage, serve_storage
 
 os.environ.update(
     HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1", NO_ALBUMENTATIONS_UPDATE="1"
 )
+
+settings.register_profile("patient", deadline=None)  # a law holds on a busy machine too
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

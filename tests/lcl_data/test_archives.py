@@ -75,7 +75,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
         rows_of(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_damaged_archives_raise_shard_errors_only(tmp_path_factory, data):
     content = line(upstream())

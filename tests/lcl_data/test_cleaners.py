@@ -63,7 +63,7 @@ def cleaned(cleaner, *texts):
 
 @pytest.mark.parametrize("cleaner", CLEANERS, ids=str)
 @given(texts=st.lists(st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join)), max_size=4))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_cleaner_changes_nothing_in_what_it_has_cleaned(cleaner, texts):
     once = cleaned(cleaner, *texts, None)
     assert once[-1] is None

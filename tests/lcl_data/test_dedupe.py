@@ -137,7 +137,7 @@ def test_decisions_say_what_was_kept(tmp_path):
 
 
 @given(shards())
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_laws(tmp_path_factory, corpus):
     """The ledger balances; a rule run twice drops nothing new; the order of shards does not change what is
     said, only which copy says it.

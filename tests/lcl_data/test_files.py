@@ -91,7 +91,7 @@ def test_storage_answers_as_a_disk_does(bucket: Path, disk: Path) -> None:
     assert files.inside(bucket / "nothing") == []
 
 
-@law(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@law(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 12_000), st.integers(0, 3000)), max_size=6))
 def test_ranges_are_those_of_the_disk(bucket: Path, disk: Path, places: list[tuple[int, int]]) -> None:
     places = sorted(places)

@@ -72,7 +72,7 @@ def counted(folder):
 
 
 @given(shards())
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_law_holds_and_nothing_left_would_be_cut_again(tmp_path_factory, corpus):
     folder = tmp_path_factory.mktemp("law")
     manifest = filter_documents(write_documents(folder / "in", corpus), folder / "out", ALL, Engine())

@@ -10,7 +10,7 @@ from tests.lcl_data.corpus import document, shards, write_documents
 
 
 @given(shards(), st.integers(0, 3), st.integers(0, 2**31))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_flat_and_back(corpus, start, shard):
     documents = [each for part in corpus for each in part]
     table = to_table(documents)

@@ -156,7 +156,7 @@ WHOLE = encoded(flyer().resize((80, 64)))
 
 
 @given(st.integers(0, len(WHOLE) - 1), st.binary(max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_mangled_bytes_are_measured_or_refused(at, bytes_):
     found = pixel_facts(WHOLE[:at] + bytes_ + WHOLE[at + len(bytes_) :], LIMIT)
     assert isinstance(found, Refusal) or set(found) == set(PIXEL_FACTS)

@@ -152,7 +152,7 @@ def test_the_ledger_adds_up_and_workers_write_the_same_bytes(tmp_path):
 CELL = st.none() | st.text(max_size=5) | st.integers() | st.sampled_from(["success", "000000001"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.fixed_dictionaries(dict.fromkeys(("url", "key", "status", "caption", "error_message", "width"), CELL))
 )

@@ -60,7 +60,7 @@ def both(trained):
     return [load(CLIP), load(str(trained))]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(several=st.lists(texts, min_size=1, max_size=4))
 def test_the_ids_are_those_of_the_text_as_a_whole(both, several):
     for tokenizer in both:

@@ -196,7 +196,7 @@ def test_a_large_tsv_comes_in_parts_that_lose_no_line_and_change_no_id(tmp_path,
     assert len(units) == max(1, -(-path.stat().st_size // size))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 40), st.integers(1, 50), st.integers(1, 50), st.integers(1, 20))
 def test_a_large_parquet_comes_in_parts_that_lose_no_row_and_change_no_id(
     tmp_path_factory, rows, group, per_shard, batch
@@ -252,7 +252,7 @@ CELL = st.none() | st.text(max_size=8) | st.integers() | st.floats() | st.just(U
 NAMES = st.sampled_from(["URL", "TEXT", "WIDTH", "similarity", "LICENSE", "punsafe"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(NAMES, CELL))
 def test_a_mangled_row_is_counted_and_never_raises(fields):
     from lcl_data.pairs import _entries
@@ -268,7 +268,7 @@ def test_a_mangled_row_is_counted_and_never_raises(fields):
 PIECES = st.sampled_from([b"\t", b'"', b",", b"\n", b"http://h/", b"\xff", b"a"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.binary(max_size=200) | st.lists(PIECES).map(b"".join),
     st.sampled_from(["x.tsv", "x.csv"]),

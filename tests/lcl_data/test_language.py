@@ -67,7 +67,7 @@ def test_a_text_without_letters_is_in_no_language():
 
 
 @given(st.text(max_size=30))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_text_gets_a_language_and_a_probability(text):
     found = identified(pl.Series("text", [text])).item()
     assert found["language"]

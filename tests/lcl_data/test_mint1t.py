@@ -197,7 +197,7 @@ MANGLED = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(MANGLED, st.booleans())
 def test_a_mangled_row_is_counted_and_never_raises(tmp_path, fields, is_paper):
     content = json.dumps(fields).encode()

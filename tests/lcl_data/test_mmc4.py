@@ -184,7 +184,7 @@ PLACES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(PLACES, JSON, st.booleans())
 def test_a_mangled_row_is_counted_and_never_raises(place, value, drop):
     row = upstream()
@@ -197,7 +197,7 @@ def test_a_mangled_row_is_counted_and_never_raises(place, value, drop):
     check_balance(row_of(line(row)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=64), st.integers(0, 700))
 def test_mangled_bytes_are_counted_and_never_raise(noise, at):
     raw = line(upstream())

@@ -86,7 +86,7 @@ def left(folder):
 
 
 @given(st.integers(0, 10), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_search_finds_exactly_what_brute_force_finds(distance, seed):
     rng = np.random.default_rng(seed)
     hashes = rng.integers(0, 2**64, 60, dtype=np.uint64)
@@ -104,7 +104,7 @@ def test_the_search_finds_exactly_what_brute_force_finds(distance, seed):
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=12), st.integers(0, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_candidates_are_what_is_near_whatever_the_bytes(rows, distance):
     """Few distinct hashes and contents, so that copies, relatives and strangers meet in all ways."""
     near = [0, 0b111, 0b111 << 32 | 0b11, 2**64 - 1]

@@ -197,7 +197,7 @@ JSON = st.recursive(
 BLOB = st.none() | st.text(max_size=20) | JSON.map(json.dumps)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(CELL, max_size=4) | st.integers(), st.lists(CELL, max_size=4) | st.none(), BLOB, BLOB)
 def test_a_mangled_row_is_counted_and_never_raises(images, texts, metadata, general):
     fields = {"images": images, "texts": texts, "metadata": metadata, "general_metadata": general}

@@ -266,7 +266,7 @@ JSON = st.recursive(
 NESTED = JSON | JSON.map(json.dumps)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(CELL, max_size=4) | JSON,
     st.lists(CELL, max_size=4) | JSON,

@@ -64,7 +64,7 @@ ODDITIES = [
 TAGS = [f"<{tag}>" for name in NAMES.split() for tag in (name, f"/{name}", f"{name} class='nav ads' href=x")]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(TAGS + ODDITIES), max_size=60), st.binary(max_size=20))
 def test_no_page_raises_and_every_picture_is_counted(parts, noise):
     found = row("".join(parts).encode("utf-8", "surrogatepass") + noise)
@@ -74,7 +74,7 @@ def test_no_page_raises_and_every_picture_is_counted(parts, noise):
         assert found.document.items and all(text.strip() for text in found.document.texts)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=300), st.sampled_from([None, "utf-8", "shift_jis", "utf-16", "idna", "x"]))
 def test_bytes_of_any_kind_are_counted(content, charset):
     row(content, charset=charset)

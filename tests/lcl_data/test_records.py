@@ -75,7 +75,7 @@ def test_what_stands_behind_a_tear_is_found_again(tmp_path, packed):
     assert outcomes(rows(path)) == ["One.", "torn_record", "Two."]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_flipped_bytes_and_garbage_are_counted(tmp_path_factory, data):
     parts = data.draw(st.sampled_from([ARCHIVE, ARC]))

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lcl_data.filters.character_repetition import CharacterRepetition
@@ -20,7 +20,6 @@ def plain_character_repetition(text, n):
     return sum(counts[: min(int(len(counts) ** 0.5), sum(c > 1 for c in counts))]) / sum(counts)
 
 
-@settings(deadline=None)
 @given(st.text("abé漢🙂 ", max_size=60), st.integers(1, 10))
 def test_character_repetition_is_the_papers(text, n):
     found = fact(CharacterRepetition(length=n), f"character_repetition_{n}", text)
@@ -40,7 +39,6 @@ def test_character_repetition_cuts_above_its_threshold():
     assert reasons(CharacterRepetition(length=2, max=0.66), text=["abab"]) == ["too_high"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["ab", "c", "it's", "漢"]), max_size=20), st.integers(1, 5))
 def test_word_repetition_is_the_papers(words, n):
     counts = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1)).values()
@@ -83,7 +81,6 @@ def plain_gopher_repetition(text, tops, repeated):
 
 
 @given(st.lists(st.sampled_from(["a", "bb", "漢", "c.", "\n", "\n\n"]), max_size=40).map(" ".join))
-@settings(deadline=None)
 def test_gopher_repetition_is_the_papers(text):
     tops, repeated = {2: 1.0, 3: 1.0}, {2: 1.0, 5: 1.0}
     filter_ = GopherRepetition(max_top_ngram_chars=tops, max_repeated_ngram_chars=repeated)

@@ -49,7 +49,7 @@ FILTERS = (
 
 
 @given(shards())
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_it_counts_what_the_stage_cuts(tmp_path_factory, corpus):
     folder = tmp_path_factory.mktemp("report")
     docs = write_documents(folder / "in", corpus)

@@ -64,7 +64,7 @@ budgets = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(document=documents(), budget=budgets)
 def test_the_parts_are_the_whole_and_none_exceeds_the_budget(both, document, budget):
     for tokenizer in both:
@@ -84,7 +84,7 @@ def test_the_parts_are_the_whole_and_none_exceeds_the_budget(both, document, bud
         ]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(document=documents(), budget=budgets)
 def test_no_picture_and_no_text_is_lost(both, document, budget):
     for tokenizer in both:
@@ -105,7 +105,7 @@ def squeezed(text):
     return "".join(text.split()).lower()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(document=documents(), budget=budgets)
 def test_an_anchor_is_the_span_of_its_text_or_nothing(both, document, budget):
     for tokenizer in both:

@@ -116,7 +116,7 @@ def test_names_in_other_encodings_are_written_out(tmp_path):
     assert [m.name for m in members(tmp_path / "x.tar")] == ["caf\\xe9.jpg"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_damaged_tars_raise_shard_errors_only(tmp_path_factory, data):
     path = write(tmp_path_factory.mktemp("damaged") / "x.tar")

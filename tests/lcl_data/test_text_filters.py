@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lcl_data.engine import Engine
@@ -38,7 +38,6 @@ WORDING = [
 
 
 @pytest.mark.parametrize("filter_", WORDING, ids=members.key)
-@settings(deadline=None)
 @given(texts=st.lists(st.one_of(st.none(), st.text(), st.text("a .\n•…#{", max_size=80)), max_size=5))
 def test_any_text_gets_a_finite_number_and_null_is_unmeasured(filter_, texts):
     rows = judged(filter_, text=texts)

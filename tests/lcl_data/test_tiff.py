@@ -108,7 +108,7 @@ def test_more_pixels_than_allowed_are_refused_from_the_header():
     assert prepare(one, Picture(max_pixels=1000)).reason == "too_many_pixels"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data(), st.booleans())
 def test_damaged_tiffs_raise_image_errors_only(data, big):
     whole = bytearray(tiff_of([picture(0, size=(9, 7)), picture(1, size=(5, 5))], big_tiff=big))

@@ -167,7 +167,7 @@ def test_special_strings_in_text_stay_text(all_kinds):
             assert not special_ids(tokenizer) & set(ids), text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=texts)
 def test_no_text_whatever_gives_a_special_id(all_kinds, text):
     for tokenizer in all_kinds:

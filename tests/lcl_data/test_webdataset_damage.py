@@ -52,7 +52,7 @@ def test_two_members_of_one_name_are_two_pictures(tmp_path):
     assert [content(document.images[0]) for document in (first, second)] == PICTURES[:2]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_damaged_tars_never_raise_but_shard_errors(tmp_path_factory, data):
     path = write(tmp_path_factory.mktemp("damaged") / "x.tar", WHOLE)
@@ -85,7 +85,7 @@ JSON = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(NAMES, JSON), min_size=1, max_size=12))
 def test_a_mangled_sample_is_counted_and_never_raises(tmp_path_factory, members):
     for row in read(tmp_path_factory.mktemp("mangled"), *members):

@@ -46,7 +46,7 @@ def by_hand(given, kind, scale, bias):
     return loss
 
 
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=25)
 @given(st.integers(1, 9), st.integers(0, 99), st.sampled_from([2, 1000]), st.sampled_from([2, 1000]))
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_is_the_one_of_the_paper(kind, count, seed, pictures, texts):

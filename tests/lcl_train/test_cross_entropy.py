@@ -27,7 +27,7 @@ def gradients(loss, *inputs):
     return torch.autograd.grad(loss * 0.3, inputs)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(targets=st.integers(0, 9), chunk=st.integers(1, 12))
 def test_any_chunks_give_the_loss_and_the_gradients_of_all_logits_at_once(targets, chunk):
     hidden, head, labels = drawn(targets)

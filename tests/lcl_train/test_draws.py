@@ -44,7 +44,7 @@ def test_every_epoch_has_every_document_once_in_an_order_of_its_own(shards, monk
 
 
 @pytest.mark.parametrize("window", [1, 10, 1000])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(stop=st.integers(0, 120))
 def test_a_source_goes_on_where_it_stood(shards, window, stop):
     with pytest.MonkeyPatch.context() as patch:
@@ -98,7 +98,7 @@ class Numbers:
         return self
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=6))
 def test_a_mixture_never_strays_a_whole_document(weights):
     sources = [Numbers() for _ in weights]

@@ -28,7 +28,7 @@ def expanded_length(tokens, slots):
     return len(tokens) + (tokens == SPECIALS.image).sum() * (slots + 1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.sampled_from([0, 1, 1, 1, 1]), max_size=120),
     st.integers(1, 5),

@@ -56,7 +56,7 @@ def values(image):
     return {field.name: getattr(image, field.name) for field in IMAGE_STRUCT}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(documents(), max_size=4))
 def test_document_to_arrow_to_document_is_the_identity(found):
     table = to_table(found)
