@@ -129,7 +129,7 @@ def _rows(file: Path) -> Iterator[Any]:
     """The rows of a file; a text file is one."""
     try:
         if file.suffix == ".parquet":
-            for batch in pq.ParquetFile(files.reading(file)).iter_batches(_BATCH):
+            for batch in pq.ParquetFile(files.reading(file)).iter_batches(_BATCH, use_threads=False):
                 yield from batch.to_pylist()
         elif file.suffix == ".jsonl":
             with io.TextIOWrapper(files.opened(file), encoding="utf-8") as lines:

@@ -232,13 +232,13 @@ def flatten(batch: pa.RecordBatch, first: int) -> Frames:
     lists = batch.column("items")
     starts, parents = lists.offsets.to_numpy(), pc.list_parent_indices(lists).to_numpy()
     values = pc.list_flatten(lists)
-    text = pc.struct_field(values, "text")
+    text, image = pc.struct_field(values, "text"), _images_of(values)
     items = {
         "document": pa.array(parents.astype(np.uint64) + np.uint64(first)),
         "item": pa.array((np.arange(len(parents)) - (starts - starts[0])[parents]).astype(np.int32)),
-        "is_image": text.is_null(),
+        "is_image": text.is_null() if image is None else image.is_valid(),
         "text": text,
-        **(_image_columns(values) if values.type.get_field_index("image") >= 0 else {}),
+        **({} if image is None else _image_columns(image)),
     }
     numbers = pa.array(np.arange(batch.num_rows, dtype=np.uint64) + np.uint64(first))
     read = [name for name in _DOCUMENT_COLUMNS if name in batch.schema.names]
@@ -246,8 +246,12 @@ def flatten(batch: pa.RecordBatch, first: int) -> Frames:
     return Frames(_frame(documents), _frame(items))
 
 
-def _image_columns(items: pa.StructArray) -> dict[str, pa.Array]:
-    image = pc.struct_field(items, "image")
+def _images_of(items: pa.StructArray) -> pa.StructArray | None:
+    """The images of items, null for a text; None where texts alone were read."""
+    return pc.struct_field(items, "image") if items.type.get_field_index("image") >= 0 else None
+
+
+def _image_columns(image: pa.StructArray) -> dict[str, pa.Array]:
     known = [field.name for field in image.type]  # a shard of an earlier LCL lacks what was added since
     return {
         field.name: pc.struct_field(image, field.name)

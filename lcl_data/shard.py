@@ -119,7 +119,11 @@ def _need_keys(docs: Path) -> None:
         RecipeError: with the command that attaches pictures.
     """
     whole = [unit.payload for unit in sound_units(docs)[0] if unit.payload]
-    batches = (batch for path in whole for batch in open_documents(path).iter_batches(columns=["items"]))
+    batches = (
+        batch
+        for path in whole
+        for batch in open_documents(path).iter_batches(columns=["items"], use_threads=False)
+    )
     for batch in batches:
         pictures = pc.struct_field(pc.list_flatten(batch.column("items")), "image").drop_null()
         if len(pictures) and pictures[0]["key"].as_py() is None:
@@ -159,7 +163,7 @@ def _rows(path: Path, images: Path, budget: Budget, tokenizer: Tokenizer, draft:
 def _documents(path: Path) -> Iterator[list[Document]]:
     file = open_documents(path)
     try:
-        for batch in file.iter_batches(_BATCH_ROWS):
+        for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):
             yield [from_row(row) for row in batch.to_pylist()]
     except pa.ArrowInvalid as error:
         raise ShardError(f"{path}: damaged ({error}); run the stage that wrote it again") from error

@@ -84,7 +84,7 @@ def distinct_urls(folder: Path, documents: Sequence[Unit], references: int, engi
 def _keys(unit: Unit) -> pl.DataFrame:
     """The URLs of a document shard, each once, with its references there."""
     with open_documents(unit.payload) as file:
-        pictures = [_pictures(batch) for batch in file.iter_batches(columns=_LEAVES)]
+        pictures = [_pictures(batch) for batch in file.iter_batches(columns=_LEAVES, use_threads=False)]
     empty = pl.DataFrame(schema={"url": pl.String, "carrier": pl.String})
     rows = pl.concat([empty, *pictures]).drop_nulls("url").with_columns(references=pl.lit(1, pl.Int64))
     counted = _counted(rows, ["url"]).sort("url")
