@@ -13,9 +13,8 @@ All use n-grams of 5 words between spaces and 14 bands of 8 values (FineWeb's). 
 own, the sides in turn. `ours` is the whole stage: bands, exact verification of every candidate, sets, and
 the documents that stay written anew; `ours_decisions` ends with the table of what goes. datatrove's is its
 four stages, the last of which writes what it drops, with its own tokenizer of English and again with words
-split at spaces; Daft's ends with the sets, in memory, band by band. Neither verifies. Measured, medians of
-the runs: wall and CPU seconds (with child processes), documents a second of each, the share of planted
-copies found, documents dropped that were not planted.
+split at spaces; Daft's ends with the sets, in memory, band by band. Neither verifies. Medians: wall and CPU
+seconds (with child processes), documents a second, share of planted copies found, others dropped.
 """
 
 import argparse
@@ -88,9 +87,8 @@ def write(rows: list[tuple[str, str]], folder: Path) -> None:
         pq.write_table(pa.table({"id": ids, "text": texts}), folder / f"plain/{unit.number:05d}.parquet")
 
     (folder / "plain").mkdir()
-    Stage("ingest", folder / "documents", {}, ()).run(
-        shard, [Unit(n, f"{n}") for n in range(SHARDS)], Engine()
-    )
+    units = [Unit(n, f"{n}") for n in range(SHARDS)]
+    Stage("ingest", folder / "documents", {}, ()).run(shard, units, Engine())
 
 
 def ours(folder: Path, out: Path, workers: int) -> list[str]:
@@ -187,9 +185,8 @@ def daft(folder: Path, out: Path, workers: int) -> list[str]:
     from daft.functions import minhash
 
     frame = df.read_parquet(str(folder / "plain/*.parquet"))
-    signed = frame.select(
-        col("id"), minhash(col("text"), num_hashes=BANDS * ROWS, ngram_size=NGRAM).alias("mh")
-    )
+    values = minhash(col("text"), num_hashes=BANDS * ROWS, ngram_size=NGRAM)
+    signed = frame.select(col("id"), values.alias("mh"))
     listed = col("mh").cast(df.DataType.list(df.DataType.uint32()))
     hashed = [listed.slice(ROWS * band, ROWS * (band + 1)).hash().alias(f"b{band}") for band in range(BANDS)]
     bands = signed.select(col("id"), *hashed).collect()
@@ -278,9 +275,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--datatrove", help="interpreter that has datatrove")
     parser.add_argument("--daft", help="interpreter that has Daft")
-    parser.add_argument(
-        "--sides", nargs="+", choices=PEERS, default=PEERS, help="the first is set against each"
-    )
+    parser.add_argument("--sides", nargs="+", choices=PEERS, default=PEERS, help="the first against each")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--run", choices=PEERS, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)

@@ -152,9 +152,7 @@ class Stage:
         return self.finish(units, failed, notes)
 
     def prepare(self) -> None:
-        """Make the folder ready: ours or empty, without half-written files and without an outdated
-        manifest.
-        """
+        """Make the folder ready: ours or empty, without half-written files or an outdated manifest."""
         claim(self.out, self.name, self.leaves, self.proof)
         for folder in (self.out, self.out / REJECTS_FOLDER):
             files.make(folder)
