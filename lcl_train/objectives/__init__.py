@@ -112,6 +112,19 @@ class Generative(Settings):
         return {"generation": Mean(loss, (batch.labels >= 0).sum(), each)}
 
 
+class ContrastiveGenerative(Contrastive, Generative):
+    """Settings of objectives that do both."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the contrast and of the cross-entropy of tokens."""
+        return {"contrastive": self.contrastive_weight, "generation": self.generation_weight}
+
+    def terms(self, model: LCLModel, outputs: Outputs, batch: Batch) -> Terms:
+        """The pairs, and the tokens that are told."""
+        return Terms(self.told(model, outputs, batch), self.pairs(model, outputs, batch), self.contrast)
+
+
 class Paired(Settings):
     """Settings of objectives that see each image alone with its text."""
 

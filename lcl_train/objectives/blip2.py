@@ -13,11 +13,11 @@ from torch.nn import functional
 from lcl_train.collate import Batch
 from lcl_train.layout import Layout
 from lcl_train.model import LCLModel, Outputs
-from lcl_train.objectives import Contrastive, Generative, Mean, Objective, Paired, Terms
+from lcl_train.objectives import ContrastiveGenerative, Mean, Objective, Paired, Terms
 from lcl_train.presets import ModelSettings
 
 
-class Blip2(Contrastive, Generative, Paired, Objective):
+class Blip2(ContrastiveGenerative, Paired, Objective):
     """Weighted sum of three terms; all weigh 1 (BLIP-2, section 3.2, sums them)."""
 
     matching_weight: float = Field(1.0, ge=0, description="weight of telling whether image and text match")
@@ -32,11 +32,7 @@ class Blip2(Contrastive, Generative, Paired, Objective):
     @property
     def weights(self) -> dict[str, float]:
         """BLIP-2's: all 1."""
-        return {
-            "contrastive": self.contrastive_weight,
-            "generation": self.generation_weight,
-            "matching": self.matching_weight,
-        }
+        return {**super().weights, "matching": self.matching_weight}
 
     def heads(self, sizes: ModelSettings) -> dict[str, nn.Module]:
         """The judge, from the stream at the end of text to one logit; and what the contrast needs."""
@@ -47,14 +43,10 @@ class Blip2(Contrastive, Generative, Paired, Objective):
 
     def terms(self, model: LCLModel, outputs: Outputs, batch: Batch) -> Terms:
         """The pairs, the tokens of the true captions, and a verdict on true and false ones."""
-        means = self.told(model, outputs, batch)
+        terms = super().terms(model, outputs, batch)
         if self.matching_weight:
-            means["matching"] = _judged(model, outputs, batch)
-        return Terms(
-            means=means,
-            pairs=self.pairs(model, outputs, batch),
-            contrast=self.contrast,
-        )
+            terms.means["matching"] = _judged(model, outputs, batch)
+        return terms
 
 
 def _judged(model: LCLModel, outputs: Outputs, batch: Batch) -> Mean:

@@ -7,13 +7,11 @@ sample passes the language model twice, as LCL's table 1 says of its own "Con.+C
 
 from pydantic import Field
 
-from lcl_train.collate import Batch
 from lcl_train.layout import Layout
-from lcl_train.model import LCLModel, Outputs
-from lcl_train.objectives import Contrastive, Generative, Objective, Paired, Terms
+from lcl_train.objectives import ContrastiveGenerative, Objective, Paired
 
 
-class Coca(Contrastive, Generative, Paired, Objective):
+class Coca(ContrastiveGenerative, Paired, Objective):
     """Weighted sum of the contrast and the mean cross-entropy of the captions."""
 
     generation_weight: float = Field(2.0, ge=0, description="weight of the captions (CoCa: 2)")
@@ -23,16 +21,3 @@ class Coca(Contrastive, Generative, Paired, Objective):
         """Each image with its text, before and after it."""
         captions = self.generation_weight > 0
         return Layout("pairs", captions=captions, text_tokens=self.text_tokens)
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """CoCa's: 1 contrast, 2 captions."""
-        return {"contrastive": self.contrastive_weight, "generation": self.generation_weight}
-
-    def terms(self, model: LCLModel, outputs: Outputs, batch: Batch) -> Terms:
-        """The pairs, and the tokens of the captions."""
-        return Terms(
-            means=self.told(model, outputs, batch),
-            pairs=self.pairs(model, outputs, batch),
-            contrast=self.contrast,
-        )
