@@ -19,7 +19,7 @@ from lcl_data.carriers import Carrier
 from lcl_data.delimited import Header
 from lcl_data.links import absolute
 from lcl_data.rows import Fields, Found, Part, parquet_count, parquet_rows
-from lcl_data.sources import Row, Source, dump, find, name_of, numbered, row
+from lcl_data.sources import Row, Source, dump, find, name_of, numbered, rest, row
 from lcl_data.stage import Unit
 from schemas.documents import Document, Image, document_id
 from schemas.errors import ShardError, SourceError
@@ -33,6 +33,7 @@ _WIDTH, _HEIGHT = ("original_width", "width"), ("original_height", "height")
 _ORIGINAL = {"width": "original_width", "height": "original_height"}
 _STORED = {"width": "width", "height": "height"}
 _KNOWN = frozenset((*_URL, *_CAPTION, *_WIDTH, *_HEIGHT))
+_NUMBER = re.compile(r"\s*-?\d{1,18}(?:\.\d{1,18})?(?:[eE][-+]?\d{1,2})?\s*\Z", re.ASCII)
 _NO_LICENSE = frozenset(("", "?"))  # LAION-400M writes "?" where it knows none
 
 
@@ -118,12 +119,17 @@ class Pairs(Source):
         """
         sizes = {"width": _either(fields, _WIDTH), "height": _either(fields, _HEIGHT)}
         similarity = self.similarity_column
+        score = _either(fields, (similarity.lower(),)) if similarity else None
+        if score is None and similarity and "similarity_column" in self.model_fields_set:
+            _the(
+                fields, similarity, (), "similarity_column", path
+            )  # a default may miss, what is asked for not
         return Layout(
             _the(fields, self.url_column, _URL, "url_column", path),
             _the(fields, self.caption_column, _CAPTION, "caption_column", path),
             {ours: theirs for ours, theirs in sizes.items() if theirs},
             _either(fields, ("license",)),
-            _either(fields, (similarity.lower(),)) if similarity else None,
+            score,
         )
 
     def _document(
@@ -136,7 +142,7 @@ class Pairs(Source):
         address = absolute(url, None)
         if address is None or not is_web(address):
             raise SourceError("bad_url", url[:200])
-        known, meta = slots.columns(fields, layout.sizes)
+        known, meta = _sized(fields, layout.sizes)
         del meta[layout.caption]
         if address == url:
             del meta[layout.url]
@@ -145,7 +151,7 @@ class Pairs(Source):
             del meta[layout.license]  # type: ignore[arg-type]  # it has a name
         else:
             license = self.license
-        if layout.similarity and is_number(value := fields[layout.similarity]):
+        if layout.similarity and is_number(value := _number(fields[layout.similarity])):
             del meta[layout.similarity]
             known["similarity"] = float(value)
         image = Image(url=address, anchor=0, meta=dump(meta), **known)
@@ -184,6 +190,27 @@ def is_web(url: str) -> bool:
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether an upstream value is a number that says something."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _sized(fields: Mapping[str, Any], sizes: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The sizes among the fields of a row, and the other fields as they are.
+
+    A table of text holds digits, and one in which a size may be missing (pandas) holds 640.0.
+    """
+    known, _ = slots.columns({column: _whole(fields[column]) for column in sizes.values()}, sizes)
+    used = frozenset(sizes[name] for name in known)
+    return known, rest(dict(fields), used)
+
+
+def _whole(value: Any) -> Any:
+    """The integer that a value is, whatever it is written as; the value itself if it is none."""
+    number = _number(value)
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def _number(value: Any) -> Any:
+    """The number that a text says; the value itself if it says none."""
+    return float(value) if isinstance(value, str) and _NUMBER.match(value) else value
 
 
 def _entries(fields: Fields, layout: Layout | None) -> int:

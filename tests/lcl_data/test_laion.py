@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from schemas.documents import Document, Image
 from schemas.errors import RecipeError, ShardError, SourceError
 from tests.lcl_data.corpus import bytes_of, read_documents
 
+SAMPLES = Path(__file__).parents[3] / "shared" / "samples" / "laion"
 URL = "http://host.example/a.jpg"
 LAION = {
     "SAMPLE_ID": 7,
@@ -91,6 +93,46 @@ def test_what_fits_no_column_stays_in_meta(tmp_path):
     (image,) = document.images
     assert (image.width, image.height, image.similarity, document.license) == (None, None, None, "CC-BY")
     assert json.loads(image.meta).keys() == {"SAMPLE_ID", "WIDTH", "HEIGHT", "similarity", "NSFW"}
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.tsv.gz"])
+def test_numbers_of_a_table_of_text_are_columns_too(tmp_path, name):
+    rows = [
+        ("url", "caption", "width", "height", "similarity", "punsafe"),
+        (URL, "a boat", " 640", "4.8e2", "0.31", "0.1"),
+    ]
+    rows += [(URL, "no numbers", "", "wide", "nan", ""), (URL, "odd ones", "1_0", "-5", "1e", "0x1")]
+    separator = "," if ".csv" in name else "\t"
+    found = rows_of(Laion(), text_file(tmp_path / name, "\n".join(separator.join(row) for row in rows)))
+    boat, blank, odd = (row.document.images[0] for row in found)
+    assert (boat.width, boat.height, boat.similarity) == (640, 480, pytest.approx(0.31))
+    assert json.loads(boat.meta) == {"punsafe": "0.1"}
+    for image in (blank, odd):
+        assert (image.width, image.height, image.similarity) == (None, None, None)
+    assert json.loads(blank.meta) == {"width": "", "height": "wide", "similarity": "nan", "punsafe": ""}
+    assert json.loads(odd.meta) == {"width": "1_0", "height": "-5", "similarity": "1e", "punsafe": "0x1"}
+
+
+def test_a_size_that_may_be_missing_is_a_float_to_pandas(tmp_path):
+    image = one(tmp_path, None, LAION | {"WIDTH": 640.0, "HEIGHT": 480.5}).images[0]
+    assert (image.width, image.height) == (640, None)
+    assert json.loads(image.meta)["HEIGHT"] == 480.5
+
+
+def test_a_similarity_column_that_is_asked_for_must_be_there(tmp_path):
+    without = {name: value for name, value in LAION.items() if name != "similarity"}
+    assert one(tmp_path, None, without).images[0].similarity is None
+    with pytest.raises(ShardError, match=r"no column clip; its columns are .*source\.similarity_column=NAME"):
+        table(tmp_path, LAION, source=Laion(similarity_column="clip"))
+    assert one(tmp_path, Laion(similarity_column="SIMILARITY"), LAION).images[0].similarity is not None
+    assert one(tmp_path, Laion(similarity_column=None), LAION).images[0].similarity is None
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="needs ../shared/samples")
+def test_a_real_table_is_read(tmp_path):
+    ledger = ingest(SAMPLES, tmp_path / "out", Ingest(format="laion"), Engine()).ledger
+    assert (ledger.documents.read, ledger.documents.rejected) == (11_000, {"bad_url": 1})
+    assert ledger.images.read == 11_000 and ledger.images.balances
 
 
 @pytest.mark.parametrize(
