@@ -95,6 +95,11 @@ class Webdataset(Source):
     )
     max_text_nbytes: int = Field(16 << 20, gt=0, description="a longer text or JSON is rejected unread")
 
+    @property
+    def _captions(self) -> tuple[str, ...]:
+        """The endings as members have them: in lower case, without a dot before them."""
+        return tuple(part.lower().removeprefix(".") for part in self.caption_parts)
+
     def units(self, src: Path) -> list[Unit]:
         """One unit per tar."""
         return numbered(((name_of(path, src), path) for path in find(src, (".tar", *_PACKED))), _SHARD)
@@ -126,7 +131,8 @@ class Webdataset(Source):
         texts: dict[str, str] = {}
         fields: Fields = {}
         for part, member in parts.items():
-            if part.rpartition(".")[2] not in _WRITTEN or member.odd:
+            is_written = part in self._captions or part.rpartition(".")[2] in _WRITTEN
+            if member.odd or not is_written:
                 continue
             tar.seek(member.offset)
             content = tar.read(member.nbytes) if member.nbytes <= self.max_text_nbytes else None
@@ -182,7 +188,7 @@ class Webdataset(Source):
 
     def _caption(self, sample: _Sample, fields: dict[str, Any]) -> tuple[str, str]:
         """The caption, and the member or field that holds it."""
-        for part in self.caption_parts:
+        for part in self._captions:
             if (text := sample.texts.get(part, "")).strip():
                 return text, part
         for name in ("caption", "text"):

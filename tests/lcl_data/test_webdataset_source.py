@@ -67,6 +67,15 @@ def test_captions_are_found_where_they_are_written(tmp_path, members, caption):
     assert row.document.images[0].url == f"carried:00007.tar/{name}@{at}"
 
 
+@pytest.mark.parametrize("ending", ["md", ".MD", "alt.md"])
+def test_a_caption_may_have_any_ending_that_is_asked_for(tmp_path, ending):
+    part = ending.lower().removeprefix(".")
+    members = [("a.jpg", b"x"), (f"a.{part}", "as asked"), ("a.txt", "by default")]
+    (row,) = read(tmp_path, *members, source=Webdataset(caption_parts=(ending, "txt")))
+    assert row.document.texts == ("as asked",)
+    assert json.loads(row.document.meta) == {"key": "a", "txt": "by default"}
+
+
 def test_pairs_of_one_page_keep_their_own_pictures(tmp_path):
     """Unless img2dataset fetched them by it, the `url` of two samples may be that of the page of both."""
     fact = json.dumps({"url": "http://h.example/page"})
