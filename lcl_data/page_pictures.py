@@ -1,7 +1,7 @@
 """The pictures of a page: which addresses each has, lazy or not, and which are no pictures but decoration."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lcl_data.page_tree import Attributes, Tree
@@ -17,6 +17,9 @@ _SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,6})?(?=x)|\d{1,6}(?=[wh]))([wxh])\Z")
 _PIXELS = re.compile(r"\s*(\d{1,6})(?:\.\d*)?\s*(?:px)?\s*\Z", re.IGNORECASE)
 _STYLE_PIXELS = re.compile(r"(?:^|;)\s*(width|height)\s*:\s*(\d{1,6})(?:\.\d*)?px", re.IGNORECASE)
 _MAX_CANDIDATES = 100
+# What browsers show and `download` does not decode: offered beside another format, the other one is taken.
+_UNREAD = re.compile(r"avif|hei[cf]|jxl|jp2|svg")
+_UNREAD_ENDING = re.compile(r"\.(?:avif|hei[cf]|jxl|jp2|svgz?)(?:[?#]|\Z)", re.IGNORECASE)
 TAGS = ("img", "amp-img")
 
 
@@ -50,13 +53,12 @@ def picture_at(tree: Tree, node: int, fallbacks: dict[int, int], max_width: int)
     """
     attributes = tree.attributes[node]
     also = tree.attributes[fallbacks[node]] if node in fallbacks else {}
-    sets = [*_sets(attributes), *_sets(also), *_sources(tree, node)]
-    sized = sorted(
-        {c for text in sets for c in _candidates(text)}, key=lambda c: _preference(c[1], max_width, c[0])
-    )
+    readable, others = _sources(tree, node)
+    sized = _ranked([*_sets(attributes), *_sets(also), *readable], max_width)
     plain = [also.get("src"), attributes.get("src")]
     single = [attributes.get(name) for name in _LAZY] + (plain if _is_late(attributes) else plain[::-1])
-    addresses = [address for address, _ in sized] + [address.strip() for address in single if address]
+    addresses = [*sized, *(address.strip() for address in single if address), *_ranked(others, max_width)]
+    addresses.sort(key=lambda address: bool(_UNREAD_ENDING.search(address)))
     width, height = declared_size(attributes)
     return Picture(
         tuple(dict.fromkeys(address for address in addresses if address)),
@@ -133,16 +135,27 @@ def _element_after(tree: Tree, node: int) -> range:
     return range(at, tree.ends[at]) if at < tree.ends[above] else range(0)
 
 
-def _sources(tree: Tree, node: int) -> Iterator[str]:
-    """What the `<source>`s of a `<picture>` offer."""
+def _ranked(sets: Sequence[str], max_width: int) -> list[str]:
+    """The addresses of some srcsets, the best first."""
+    found = {candidate for text in sets for candidate in _candidates(text)}
+    return [address for address, _ in sorted(found, key=lambda c: _preference(c[1], max_width, c[0]))]
+
+
+def _sources(tree: Tree, node: int) -> tuple[list[str], list[str]]:
+    """What the `<source>`s of a `<picture>` offer in formats that are read, and in others."""
+    readable: list[str] = []
+    others: list[str] = []
     above = tree.parents[node]
     while above >= 0 and tree.tags[above] in ("source", "a", "span"):  # an end tag that somebody forgot
         above = tree.parents[above]
     if above < 0 or tree.tags[above] != "picture":
-        return
+        return readable, others
     for at in range(above, tree.ends[above]):
         if tree.tags[at] == "source":
-            yield from _sets(tree.attributes[at])
+            attributes = tree.attributes[at]
+            is_read = not _UNREAD.search((attributes.get("type") or "").lower())
+            (readable if is_read else others).extend(_sets(attributes))
+    return readable, others
 
 
 def _sets(attributes: Attributes) -> list[str]:
