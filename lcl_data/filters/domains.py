@@ -1,5 +1,6 @@
 """Cut documents or pictures by the site they come from."""
 
+import re
 from functools import lru_cache, partial
 from typing import Literal, Self
 
@@ -13,10 +14,11 @@ from lcl_data.wordlists import ListFile, entries
 class Domains(Filter):
     """Lists of sites to deny, or alone to allow.
 
-    An entry is a host name, which stands for its subdomains too (`example.org` for `www.example.org`, not for
-    `badexample.org`), or, with a path, one address (`example.org/ads/1.html`; scheme, `www.`, query, fragment
-    and a slash at the end do not count). Nothing is denied by default: FineWeb's list (section 3.1) is the
-    University of Toulouse's, which the user may download. A row without an address is `unmeasured`.
+    An entry is a host name, which stands for its subdomains too (`example.org` or `*.example.org` for
+    `www.example.org`, not for `badexample.org`), or, with a path, one address (`example.org/ads/1.html`;
+    scheme, `www.`, port, query, fragment and a slash at the end do not count). Nothing is denied by default:
+    FineWeb's list (section 3.1) is the University of Toulouse's, which the user may download. A row without
+    an address is `unmeasured`.
     """
 
     level: Literal["document", "image"] = Field("document", description="whose address is looked up")
@@ -51,6 +53,13 @@ class Domains(Filter):
     def _says_something(self) -> Self:
         if not (self.deny or self.deny_file or self.allow or self.allow_file):
             raise ValueError("give a list: deny, deny_file, allow or allow_file")
+        listed = {*self.deny, *self.allow}.union(
+            *map(entries, filter(None, (self.deny_file, self.allow_file)))
+        )
+        if odd := sorted(entry for entry in listed if len(entry.split()) != 1):
+            raise ValueError(
+                f"{odd[0]!r} is no host and no address; one of them is an entry, one entry a line"
+            )
         return self
 
 
@@ -77,7 +86,9 @@ def _stands(known: tuple[frozenset[str], ...], address: str) -> bool:
 
 def _bare(entry: str) -> str:
     """An entry as an address is written."""
-    return entry.lower().partition("://")[2 if "://" in entry else 0].removeprefix("www.").rstrip("/")
+    bare = re.split("[?#]", entry.strip().lower())[0].rpartition("://")[2].removeprefix("//")
+    bare = re.sub(r"^[^/@]*@", "", bare).removeprefix("*.").removeprefix("www.")
+    return re.sub(r"^([^/:]*):\d*", r"\1", bare).rstrip("/")
 
 
 def _covers(address: str) -> list[str]:
