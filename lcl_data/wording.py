@@ -5,6 +5,7 @@ A word is what stands between spaces. So these facts, and the thresholds publish
 put spaces between words; a Chinese, Japanese or Thai sentence is one word to them.
 """
 
+import re
 from functools import cache
 
 import polars as pl
@@ -41,10 +42,31 @@ def ratio(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
 
 @cache
 def share_of(listed: frozenset[str]) -> pl.Expr:
-    """The share of the bare words that a list holds; 0 where there is no bare word."""
-    known = pl.Series(sorted(listed), dtype=pl.String)
-    held = bare_words().list.eval(pl.element().is_in(known.implode()).cast(pl.Float64)).list.mean()
-    return pl.when(pl.col("text").is_not_null()).then(held.fill_null(0.0))
+    """The share of the bare words that a list holds; 0 where there is none of either.
+
+    What a list holds besides bare words (phrases, words with a digit or sign at an end) counts as a word
+    wherever it stands between others, its words apart by any white space.
+    """
+    every = pl.Series(sorted(listed), dtype=pl.String)
+    is_bare = every.str.contains(f"^(?:{BARE_WORD})$")
+    known, others = every.filter(is_bare), every.filter(~is_bare)
+    words = bare_words()
+    held = words.list.eval(pl.element().is_in(known.implode())).list.sum()
+    if len(others):
+        held = held + pl.col("text").str.to_lowercase().str.count_matches(_either(others.to_list()))
+    share = (held / words.list.len().clip(1)).clip(0, 1)
+    return pl.when(pl.col("text").is_not_null()).then(share.fill_null(0.0))
+
+
+def _either(phrases: list[str]) -> str:
+    """A pattern that meets any of the phrases, the longest first, and none within a word."""
+    return "|".join(_alone(phrase) for phrase in sorted(phrases, key=len, reverse=True))
+
+
+def _alone(phrase: str) -> str:
+    spaced = r"\s+".join(pl.escape_regex(word) for word in phrase.split())
+    first, last = (r"\b" if re.match(r"\w", end) else "" for end in (phrase[0], phrase[-1]))
+    return f"{first}{spaced}{last}"
 
 
 @cache

@@ -9,7 +9,8 @@ from lcl_data.wordlists import ListFile, entries
 
 
 class FlaggedWords(TextFilter):
-    """The share of listed words among the lower-case words, stripped to letters.
+    """The share of listed words among the lower-case words, stripped to letters; a listed phrase, or a word
+    that holds a digit or sign at an end, counts as one wherever it stands.
 
     The default is OBELICS' (compute_flagged_word_ratio; config_filter_web_documents.yaml: at most 0.01 for
     documents and for paragraphs); C4 drops a page for one such word (`max: 0`). No list ships with LCL: what

@@ -72,6 +72,19 @@ def test_flagged_words(tmp_path):
     assert reasons(FlaggedWords(file=listed, max=0), text=[clean + "damn", clean]) == ["too_high", None]
 
 
+def test_phrases_and_words_with_digits_are_listed_too(tmp_path):
+    listed = tmp_path / "rude.txt"
+    listed.write_text("damn\nsilly goose\n2rude4u\nb00m5\n\N{SWAN}\nc++\n", "utf-8")
+    share = "flagged_word_share_rude"
+    rule = FlaggedWords(file=listed)
+    assert fact(rule, share, "a Silly\ngoose, damn it") == pytest.approx(2 / 5)
+    assert fact(rule, share, "silly goose silly goose") == 0.5
+    assert fact(rule, share, "sillys goose; silly gooseberry") == 0
+    assert fact(rule, share, "one 2RUDE4U, two B00M5!") == 0.5
+    assert fact(rule, share, "\N{SWAN}") == fact(rule, share, "c++ damn") == 1
+    assert reasons(rule, text=["c++ " * 9, "c", ""]) == ["too_high", None, None]
+
+
 def test_a_list_is_told_before_any_work_when_it_cannot_be_used(tmp_path):
     (tmp_path / "empty").write_text("# nothing\n")
     (tmp_path / "latin1").write_bytes(b"\xfcble\n")
@@ -115,6 +128,30 @@ def test_domains_stand_for_their_subdomains(tmp_path):
     assert reasons(rule, url=url) == ["denied", "denied", None, "denied", None, "unmeasured", "unmeasured"]
     rule = Domains(allow=("example.org", "net"), deny=("www.example.org/b",))
     assert reasons(rule, url=url[:5]) == [None, "denied", "not_allowed", None, None]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "*.other.net",
+        "other.net:8080",
+        "https://user@WWW.Other.net:80/a/?x=1#y",
+        "//other.net",
+        "other.net/a?u=http://h/",
+    ],
+)
+def test_an_entry_may_be_written_as_addresses_are(entry):
+    rule = Domains(deny=(entry,))
+    assert reasons(rule, url=["https://other.net:8080/a", "https://another.net/a"]) == ["denied", None]
+
+
+def test_what_is_no_entry_is_refused(tmp_path):
+    listed = tmp_path / "hosts"
+    listed.write_text("other.net\n0.0.0.0 ads.example.org\n")
+    with pytest.raises(RecipeError, match=r"'0\.0\.0\.0 ads\.example\.org' is no host"):
+        members.build("lcl_data.filters", {"domains": {"deny_file": str(listed)}}, Domains)
+    with pytest.raises(RecipeError, match="'' is no host"):
+        members.build("lcl_data.filters", {"domains": {"deny": [""]}}, Domains)
 
 
 def test_a_list_that_changes_between_two_runs_of_one_process_is_read_anew(tmp_path):
