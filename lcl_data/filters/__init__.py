@@ -7,10 +7,10 @@ was measured by an earlier stage or is measured by its facts, and what was not m
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.members import key
 from schemas.recipe import Settings
@@ -71,6 +71,15 @@ class Filter(Settings):
             pl.when(pl.any_horizontal(c.is_null() for c in conditions.values())).then(pl.lit(UNMEASURED)),
         )
         return pl.lit(f"{key(self)}:") + first
+
+    @model_validator(mode="after")
+    def _keeps_something(self) -> Self:
+        """Refuse a least that is above the most: nothing would be kept."""
+        for name, least in self:
+            most = getattr(self, f"max{name[3:]}", None) if name.startswith("min") else None
+            if isinstance(least, int | float) and isinstance(most, int | float) and least > most:
+                raise ValueError(f"{name} {least} is above max{name[3:]} {most}: nothing would be kept")
+        return self
 
 
 class TextFilter(Filter):

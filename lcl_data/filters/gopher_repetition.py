@@ -1,10 +1,15 @@
 """Cut documents that repeat lines, paragraphs or phrases: Gopher's repetition rules."""
 
+from typing import Annotated
+
 import polars as pl
 from pydantic import Field
 
 from lcl_data.filters import TextFilter, measure
 from lcl_data.repetition import gopher_fields, gopher_repetition
+
+Words = Annotated[int, Field(ge=1, le=64)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class GopherRepetition(TextFilter):
@@ -20,11 +25,11 @@ class GopherRepetition(TextFilter):
     max_repeated_line_chars: float = Field(0.2, ge=0, le=1, description="share of characters in such lines")
     max_repeated_paragraphs: float = Field(0.3, ge=0, le=1, description="share of paragraphs likewise")
     max_repeated_paragraph_chars: float = Field(0.2, ge=0, le=1, description="share of characters in those")
-    max_top_ngram_chars: dict[int, float] = Field(
+    max_top_ngram_chars: dict[Words, Share] = Field(
         {2: 0.20, 3: 0.18, 4: 0.16},
         description="words of an n-gram: share of characters in the most frequent such n-gram",
     )
-    max_repeated_ngram_chars: dict[int, float] = Field(
+    max_repeated_ngram_chars: dict[Words, Share] = Field(
         {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10},
         description="words of an n-gram: share of characters in repeated n-grams of that length",
     )

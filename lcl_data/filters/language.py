@@ -2,7 +2,7 @@
 
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import polars as pl
 from pydantic import Field, model_validator
@@ -22,7 +22,9 @@ class Language(TextFilter):
     in `benchmarks/README.md`. Short texts are often misjudged: prefer documents.
     """
 
-    languages: tuple[str, ...] = Field(("en",), min_length=1, description="texts in other ones are rejected")
+    languages: tuple[Annotated[str, Field(pattern="^[a-z]{2,3}$")], ...] = Field(
+        ("en",), min_length=1, description="texts in other ones are rejected"
+    )
     min_score: float = Field(0.65, ge=0, le=1, description="texts whose language is less sure are rejected")
 
     def facts(self) -> dict[str, pl.Expr]:

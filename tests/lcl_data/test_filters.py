@@ -76,6 +76,26 @@ def test_image_count():
     assert reasons(ImageCount(max=2), images=[0, 1, 2, 3]) == ["too_few", None, None, "too_many"]
 
 
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"text_length": {"min_words": 10, "max_words": 9}}, "min_words 10 is above max_words 9"),
+        ({"image_size": {"max_side_px": 100}}, "min_side_px 150 is above max_side_px 100"),
+        ({"score": {"name": "clip", "min": 1, "max": 0}}, "min 1.0 is above max 0.0"),
+        ({"gopher_repetition": {"max_top_ngram_chars": {0: 0.1}}}, "greater than or equal to 1"),
+        ({"gopher_repetition": {"max_repeated_ngram_chars": {5: 15}}}, "less than or equal to 1"),
+        ({"language": {"languages": ["english"]}}, "found 'english'"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(entry, told):
+    with pytest.raises(RecipeError, match=told):
+        members.build("lcl_data.filters", entry, Filter)
+
+
+def test_equal_bounds_keep_what_lies_on_them():
+    assert reasons(TextLength(min_words=2, max_words=2), text=["a", "a b", "a b c"])[1] is None
+
+
 # What has no default: a list that is the user's to give.
 NEEDED = {
     "score": {"name": "clip", "min": 0.28},
