@@ -39,6 +39,12 @@ def test_every_number_has_its_source_beside_it(name: str) -> None:
     assert [line for line in entries if "  # " not in line] == []
 
 
+def test_the_core_of_mmc4_asks_for_all_that_mmc4_asks_for_and_more() -> None:
+    whole, core = (members(FILTERS, [{"preset": name}], Filter) for name in ("mmc4", "mmc4-core"))
+    assert [each for each in core if each in whole] == whole
+    assert {type(each).__name__ for each in core if each not in whole} == {"TextCount", "ImageCount"}
+
+
 def test_a_later_entry_lays_its_settings_over_or_adds() -> None:
     entries = [{"preset": "lcl"}, "image_count: {max: 6}", "url_words", "similarity"]
     assert members(FILTERS, entries, Filter) == [Similarity(min=0.24), ImageCount(min=1, max=6), UrlWords()]
