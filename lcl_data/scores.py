@@ -110,7 +110,13 @@ def _table(path: Path) -> Table:
         with files.at_hand(path) as copy:
             return _described(path, scan(copy))
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise RecipeError(f"{path}: not readable as a table of scores ({error})") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> RecipeError:
+    """What is to be said of a table that cannot be read; polars' advice is for those who call polars."""
+    said = str(error).partition("\n\n")[0]
+    return RecipeError(f"{path}: not readable as a table of scores ({said}); mend the table or leave it out")
 
 
 def _described(path: Path, rows: pl.LazyFrame) -> Table:

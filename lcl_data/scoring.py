@@ -18,7 +18,7 @@ from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of, buckets_for, exchange, hashes
 from lcl_data.filters import score_column
 from lcl_data.frames import Frames, read_frames
-from lcl_data.scores import IDENTIFIERS, Scores, Table, scan
+from lcl_data.scores import IDENTIFIERS, Scores, Table, scan, unreadable
 from lcl_data.stage import Unit
 from schemas.errors import RecipeError
 
@@ -146,7 +146,7 @@ def _given(scores: Scores, part: _Part) -> Iterator[pl.DataFrame]:
         for batch in wanted.collect_batches(chunk_size=100_000):
             yield _hashed(batch.drop_nulls("id").with_columns(place.alias("place")), rank)
     except pl.exceptions.PolarsError as error:
-        raise RecipeError(f"{table.path}: not readable as a table of scores ({error})") from error
+        raise unreadable(table.path, error) from error
 
 
 def _asked(scores: Scores, pictures: tuple[Path, ...] | None, unit: Unit) -> Iterator[pl.DataFrame]:

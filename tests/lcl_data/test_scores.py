@@ -128,7 +128,7 @@ def test_two_values_of_one_score_are_named(tmp_path):
         ("s.csv", "url,name,value\nu,blip,1\n", "score clip: in none of the tables; they have blip"),
         ("s.csv", "url,value\nu,1\n", "its columns are url, value; a table of scores has name, value"),
         ("s.csv", "url,key,name,value\nu,k,clip,1\n", "one of key, sha256, url, document_id"),
-        ("s.csv", "url,name,value\nu,clip,high\n", "not readable as a table of scores"),
+        ("s.csv", "url,name,value\nu,clip,high\n", r"table of scores \(.*`high`[^\n]*\); mend the table"),
         ("s.parquet", "nonsense", "not readable as a table of scores"),
         ("s.txt", "", "is a file ending in .parquet, .csv, .jsonl"),
         (None, None, "no such file"),
