@@ -19,7 +19,7 @@ from lcl_data.exchange import answers_of, buckets_for
 from lcl_data.frames import Frames, read_frames, sound_units
 from lcl_data.neighbours import Question, keys_of, neighbours
 from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, code_of, input_of, settings_of, texts_in
-from schemas.decisions import DECISIONS
+from schemas.decisions import DECIDED, DECISIONS
 from schemas.manifest import Count, Manifest, read_manifest
 from schemas.members import key
 
@@ -113,7 +113,7 @@ def _decide(rule: ExactRule, rows: pl.DataFrame) -> pl.DataFrame:
     absent = [pl.lit(None, dtype).alias(name) for name, dtype in _NULLABLE.items()]
     return decided.with_columns(
         each for each in absent if each.meta.output_name() not in decided.columns
-    ).select(DECISIONS.names)
+    ).select(DECIDED)
 
 
 def _of_shard(decisions: Decisions, shard: int) -> list[tuple[Rule, pl.DataFrame]]:
@@ -171,5 +171,6 @@ def _publish(folder: Path, decisions: Decisions) -> None:
         path = folder / f"{number:02d}_{key(rule).replace(':', '.')}.parquet"
         with pq.ParquetWriter(files.temporary(path), DECISIONS, compression="zstd") as writer:
             for answer in answers:
-                writer.write_table(pq.read_table(answer).cast(DECISIONS))
+                decided = pl.read_parquet(answer).with_columns(reason=pl.lit(key(rule)))
+                writer.write_table(decided.to_arrow().cast(DECISIONS))
         files.publish(path)

@@ -26,7 +26,7 @@ from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of, buckets_for, exchange
 from lcl_data.frames import Frames, no_documents, together
 from lcl_data.stage import Unit
-from schemas.decisions import DECISIONS
+from schemas.decisions import DECIDED
 from schemas.documents import ROW_GROUP_ROWS
 
 Read = Callable[[Unit], Iterator[Frames]]
@@ -173,7 +173,7 @@ def _verify(rule: NearRule, rows: pl.DataFrame) -> pl.DataFrame:
 def _settle(rule: NearRule, edges: Sequence[Path], path: Path) -> None:
     """Write the rule's decisions over all sets."""
     decided = rule.decide(_sets(pl.concat([pl.read_parquet(each) for each in edges]), rule.chains))
-    decided.select(DECISIONS.names).sort("document", "item").write_parquet(
+    decided.select(DECIDED).sort("document", "item").write_parquet(
         files.temporary(path), compression="zstd", row_group_size=100_000, statistics=True
     )
     files.publish(path)
@@ -199,6 +199,11 @@ def _sets(edges: pl.DataFrame, chains: bool) -> pl.DataFrame:
         equal = (edges["similarity"] == 1).to_numpy()
         same = components(linked[0][equal], linked[1][equal], members.height)
         lowest = leaders(same[linked[0]], same[linked[1]], members.height)[same]
+    similarity = members["similarity"].to_numpy().copy()
+    for one, other in (linked, linked[::-1]):
+        is_direct = lowest[one] == other  # was compared with what stays for it
+        similarity[one[is_direct]] = edges["similarity"].to_numpy()[is_direct]
+    members = members.with_columns(similarity=similarity)
     kept = members[lowest]
     places = kept.select(document="document", item="item", id="id").rename(lambda name: _KEPT[name])
     return pl.concat([members, places], how="horizontal")

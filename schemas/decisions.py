@@ -16,9 +16,13 @@ DECISIONS = stamp(
             ("kept", pa.uint64()),  # document kept, or holding the item kept; null: no document stays for it
             ("kept_item", pa.int32()),
             ("kept_id", pa.string()),  # where `kept` is null: which evaluation item it is like, if any
-            ("similarity", pa.float32()),  # 0..1; null where equality was asked for
+            # 0..1, to what was kept, or to the nearest other copy if those two were not compared; null where
+            # equality was asked for
+            ("similarity", pa.float32()),
+            pa.field("reason", pa.string(), nullable=False),  # the rule, as the ledger counts it
         ]
     ),
     "decisions",
     1,
 )
+DECIDED = DECISIONS.names[:-1]  # what a rule says; its name is added where its decisions are published

@@ -129,10 +129,10 @@ def test_decisions_say_what_was_kept(tmp_path):
         check(table.schema.metadata, DECISIONS, "decisions")
     ids = [document(n).id for n in range(3)]
     columns = DECISIONS.names
-    copy = (1 << 32, None, ids[1], 0, None, ids[0], None)
+    copy = (1 << 32, None, ids[1], 0, None, ids[0], None, "exact_document")
     assert tables[0].to_pylist() == [dict(zip(columns, copy, strict=True))]
     assert tables[1].num_rows == 0
-    picture_dropped = ((1 << 32) + 1, 1, ids[2], 0, 1, ids[0], None)
+    picture_dropped = ((1 << 32) + 1, 1, ids[2], 0, 1, ids[0], None, "same_image_bytes")
     assert tables[2].to_pylist() == [dict(zip(columns, picture_dropped, strict=True))]
 
 

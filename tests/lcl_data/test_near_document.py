@@ -99,6 +99,12 @@ def test_copies_of_copies_are_one_set_whose_first_stays(tmp_path):
     table, kept = decisions(tmp_path, corpus)
     assert kept == [corpus[0][0].id]
     assert set(table["kept"]) == {0}
+    told, exact = table["similarity"].to_list(), [jaccard(chain[0], text) for text in chain[1:]]
+    alike = [(similarity, least) for similarity, least in zip(told, exact, strict=True) if least > 0.8]
+    assert 1 <= len(alike) < len(told)
+    for similarity, least in alike:  # to the one that stays, not to its neighbour in the chain
+        assert similarity == pytest.approx(least, abs=1e-6)
+    assert min(told) >= 0.7
 
 
 def test_a_band_that_everybody_shares_costs_no_square(tmp_path):
