@@ -12,18 +12,21 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from lcl_data import exchange, files
+from lcl_data.at_once import each
 from lcl_data.dedupe import ExactRule, Kind, NearRule, Rule
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of, buckets_for
-from lcl_data.frames import Frames, read_frames, sound_units
+from lcl_data.frames import IMAGES, TEXTS, Frames, read_frames, sound_units
 from lcl_data.neighbours import Question, keys_of, neighbours
-from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, code_of, input_of, settings_of, texts_in
+from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, code_of, input_of, settings_of, values_in
 from schemas.decisions import DECIDED, DECISIONS
 from schemas.manifest import Count, Manifest, read_manifest
 from schemas.members import key
 
 DECISIONS_FOLDER = "decisions"
+_ALWAYS = {"documents": "id", "images": "url"}  # columns without nulls
+_FROM_STORE = ("sha256", "phash")
 Decisions = tuple[tuple[Rule, list[Path]], ...]  # of each rule: its answers, by bucket
 # Columns of decisions that an exact rule may leave out.
 _NULLABLE = {"kept": pl.UInt64, "kept_item": pl.Int32, "kept_id": pl.String, "similarity": pl.Float32}
@@ -55,6 +58,7 @@ def deduplicate(
         return manifest
     stage.prepare()
     asked = [unit for unit in units if unit.payload]
+    notes = list(_notes(docs, asked, rules))
     decisions: Decisions = ()
     for number, rule in enumerate(rules):
         step = partial(_scratch, out, f"{number:02d}_{key(rule)}", stage.digest)
@@ -62,7 +66,7 @@ def deduplicate(
         question = Question(asked, read, _count(docs, asked, rule.compares), step)
         decisions = (*decisions, (rule, _ask(rule, question, engine)))
     _publish(out / DECISIONS_FOLDER, decisions)
-    manifest = stage.run(partial(_apply, decisions), units, engine)
+    manifest = stage.run(partial(_apply, decisions), units, engine, notes)
     exchange.remove(out)
     return manifest
 
@@ -86,7 +90,26 @@ def _count(docs: Path, units: Sequence[Unit], kind: Kind) -> int:
     """How many documents, images or texts a folder holds."""
     counted: Count | None = getattr(read_manifest(docs).ledger, kind)
     # Most stages count no texts: the footers of their shards do.
-    return counted.kept if counted else sum(texts_in(unit.payload) for unit in units)
+    return counted.kept if counted else _values(docs, units, TEXTS)
+
+
+def _values(docs: Path, units: Sequence[Unit], column: str) -> int:
+    """How many values the shards have in a column."""
+    return sum(each(docs, lambda unit: values_in(unit.payload, column), units))
+
+
+def _notes(docs: Path, units: Sequence[Unit], rules: Sequence[Rule]) -> Iterator[str]:
+    """What a person should know who believes that all was compared with all."""
+    for rule in rules:
+        if rule.needs:
+            kind, column = rule.needs
+            before = IMAGES if kind == "images" else ""
+            every = _values(docs, units, f"{before}{_ALWAYS[kind]}")
+            if missing := every - _values(docs, units, f"{before}{column}"):
+                remedy = "; attach the image store first: lcl filter DOCS OUT --images STORE"
+                said = f"{missing:,} of {every:,} {kind} have no {column} and were compared with nothing"
+                yield f"{key(rule)}: {said}{remedy if column in _FROM_STORE else ''}"
+        yield from (f"{key(rule)}: {note}" for note in rule.notes())
 
 
 def _ask(rule: Rule, question: Question, engine: Engine) -> list[Path]:

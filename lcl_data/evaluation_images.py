@@ -15,7 +15,7 @@ from pydantic import AfterValidator
 
 from lcl_data import files, hamming
 from lcl_data.likeness import thumbnail
-from lcl_data.named_files import PLACED, State, by_content, state
+from lcl_data.named_files import PLACED, State, by_content, passed_over, state
 from lcl_data.phash import drafted, phash
 from lcl_data.pictures import Picture, Refusal, guarded
 from schemas.errors import RecipeError
@@ -32,6 +32,11 @@ def _found(folder: Path) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in files.below(folder) if path.suffix.lower() in SUFFIXES]
+
+
+def unread(folder: Path) -> list[str]:
+    """A line that says which files of the set's folder are no pictures that are read."""
+    return passed_over(folder, _files(folder), SUFFIXES)
 
 
 EvaluationImages = Annotated[Path, PLACED, AfterValidator(_found), by_content(_files)]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from lcl_data import files
-from lcl_data.named_files import PLACED, State, by_content, state
+from lcl_data.named_files import PLACED, State, by_content, passed_over, state
 from lcl_data.shingles import Hashes, Ngrams, ngrams, runs, words
 from schemas.errors import RecipeError
 
@@ -36,7 +36,12 @@ def _found(path: Path) -> Path:
 
 def _files(path: Path) -> list[Path]:
     found = files.below(path) if path.is_dir() else [path]
-    return [each for each in found if each.suffix in SUFFIXES and each.is_file()]
+    return [each for each in found if each.suffix.lower() in SUFFIXES and each.is_file()]
+
+
+def unread(path: Path) -> list[str]:
+    """A line that says which files of the set's folder hold no texts that are read."""
+    return passed_over(path, _files(path), SUFFIXES)
 
 
 EvaluationTexts = Annotated[Path, PLACED, AfterValidator(_found), by_content(_files)]
@@ -50,7 +55,9 @@ class Index:
         values: hashes, in ascending order.
         checks: a second hash of each.
         entries: which entry of `names` each comes from.
-        names: `file:row` of each text.
+        names: `file:row` of each text, the file by its path below the folder.
+        rows: how many rows with a text there are.
+        short: how many of them have no text of so many words.
         sieve: whether any hash begins with these bits: most of a corpus never meets the set.
     """
 
@@ -58,6 +65,8 @@ class Index:
     checks: Hashes
     entries: NDArray[np.int64]
     names: list[str]
+    rows: int
+    short: int
     sieve: NDArray[np.bool_]
 
     def find(self, corpus: Ngrams, hashed: Hashes, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -88,36 +97,36 @@ def index(path: Path, fields: tuple[str, ...], size: int) -> Index:
 @lru_cache(maxsize=2)
 def _index(path: Path, fields: tuple[str, ...], size: int, _: State) -> Index:
     names: list[str] = []
-    parts = [_hashed(batch, names, size) for batch in _batches(path, fields)]
+    long: set[str] = set()
+    parts = [_hashed(batch, names, long, size) for batch in _batches(path, fields)]
     if not sum(len(part[0]) for part in parts):
         raise RecipeError(f"{path}: no text of {size} words or more; lower `ngram`, or look at `fields`")
     every, checks, entries = (np.concatenate([part[column] for part in parts]) for column in range(3))
     values, first = np.unique(every, return_index=True)
     sieve = np.zeros(1 << _FILTER_BITS, np.bool_)
     sieve[values >> np.uint64(64 - _FILTER_BITS)] = True
-    return Index(values, checks[first], entries[first].astype(np.int64), names, sieve)
+    rows = len(set(names))
+    return Index(values, checks[first], entries[first].astype(np.int64), names, rows, rows - len(long), sieve)
 
 
 def _hashed(
-    batch: list[tuple[str, str]], names: list[str], size: int
+    batch: list[tuple[str, str]], names: list[str], long: set[str], size: int
 ) -> tuple[Hashes, Hashes, NDArray[np.int64]]:
+    """Hashes, second hashes and entries of a batch; all names go to `names`, of long texts to `long`."""
     hashed = words(pl.Series([text for _, text in batch], dtype=pl.String))
     found = ngrams(hashed, size)
     entries = found.owners + len(names)
     names.extend(name for name, _ in batch)
+    long.update(batch[text][0] for text in np.flatnonzero(found.counts).tolist())
     return found.values, runs(hashed.values, found.firsts, size, salt=1), entries
 
 
 def _batches(path: Path, fields: tuple[str, ...]) -> Iterator[list[tuple[str, str]]]:
     batch: list[tuple[str, str]] = []
     for file in _files(path):
-        for number, row in enumerate(_rows(file)):
-            kept = (
-                {name: row[name] for name in fields if name in row}
-                if fields and isinstance(row, dict)
-                else row
-            )
-            batch += [(f"{file.name}:{number}", text) for text in _strings(kept)]
+        name = file.name if file == path else file.relative_to(path).as_posix()
+        for number, kept in enumerate(_chosen(file, fields)):
+            batch += [(f"{name}:{number}", text) for text in _strings(kept)]
             if len(batch) >= _BATCH:
                 yield batch
                 batch = []
@@ -125,13 +134,31 @@ def _batches(path: Path, fields: tuple[str, ...]) -> Iterator[list[tuple[str, st
         yield batch
 
 
+def _chosen(file: Path, fields: tuple[str, ...]) -> Iterator[Any]:
+    """What is compared of each row of a file; whole where no field is named, or the row has none.
+
+    Raises:
+        RecipeError: the file has rows with fields, and none of those that are named.
+    """
+    seen: set[str] = set()
+    for row in _rows(file):
+        if not fields or not isinstance(row, dict):
+            yield row
+            continue
+        seen.update(row)
+        yield {name: row[name] for name in fields if name in row}
+    if seen and seen.isdisjoint(fields):
+        told = f"{', '.join(fields)}; its fields are {', '.join(sorted(seen)[:20])}"
+        raise RecipeError(f"{file}: no row has a field {told}; name others in `fields`, or none for all")
+
+
 def _rows(file: Path) -> Iterator[Any]:
     """The rows of a file; a text file is one."""
     try:
-        if file.suffix == ".parquet":
+        if file.suffix.lower() == ".parquet":
             for batch in pq.ParquetFile(files.reading(file)).iter_batches(_BATCH, use_threads=False):
                 yield from batch.to_pylist()
-        elif file.suffix == ".jsonl":
+        elif file.suffix.lower() == ".jsonl":
             with io.TextIOWrapper(files.opened(file), encoding="utf-8") as lines:
                 yield from (json.loads(line) for line in lines if line.strip())
         else:

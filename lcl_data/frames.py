@@ -23,7 +23,8 @@ from schemas.errors import ShardError
 from schemas.manifest import Input, read_manifest
 
 DOCUMENT_REJECTED = "document_rejected"
-TEXTS = "items.list.element.text"  # the column of the texts, as Parquet names it
+# The columns of the texts, and before their own name those of the images, as Parquet names them.
+TEXTS, IMAGES = "items.list.element.text", "items.list.element.image."
 IMAGE_COLUMNS = tuple(field.name for field in IMAGE_STRUCT)
 _DOCUMENT_COLUMNS = tuple(field.name for field in DOCUMENTS if field.name != "items")
 _ITEMS = DOCUMENTS.field("items").type

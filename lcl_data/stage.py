@@ -264,14 +264,14 @@ def open_documents(path: Path) -> pq.ParquetFile:
     return file
 
 
-def texts_in(path: Path) -> int:
-    """How many text items a document shard holds, as its footer says."""
+def values_in(path: Path, name: str) -> int:
+    """How many values a document shard has in a column, by Parquet's name for it, as its footer says."""
     metadata = open_documents(path).metadata
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-    texts = [column for column in columns if column.path_in_schema == "items.list.element.text"]
+    found = [column for column in columns if column.path_in_schema == name]
     # A row group without a row, as of a shard whose documents were all dropped, has no statistics.
-    return sum(column.num_values - column.statistics.null_count for column in texts if column.statistics)
+    return sum(column.num_values - column.statistics.null_count for column in found if column.statistics)
 
 
 def _write_shard(function: ShardFunction, stage: Stage, unit: Unit) -> str | None:

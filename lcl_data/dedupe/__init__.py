@@ -39,6 +39,17 @@ class Rule(Settings):
         return self.compares
 
     @property
+    def needs(self) -> tuple[Literal["documents", "images"], str] | None:
+        """Of which kind of thing it compares a column that may be unknown; those without are compared with
+        nothing, which the stage notes.
+        """
+        return None
+
+    def notes(self) -> Sequence[str]:
+        """What a person should know of files that its settings name."""
+        return ()
+
+    @property
     def spread(self) -> int:
         """About how many keys a document, image or text that is compared has."""
         return 1
@@ -109,7 +120,7 @@ class NearRule(Rule):
         Args:
             sets: a row per member of a set of two at least, the columns of `schemas.decisions`: its place and
                 id, those of the first member of its set in the order of reading (for the first: its own), and
-                its similarity to the nearest other member.
+                its similarity to that one; to the nearest other member where the two were not compared.
         """
         is_first = (pl.col("document") == pl.col("kept")) & pl.col("item").eq_missing(pl.col("kept_item"))
         return sets.filter(~is_first)

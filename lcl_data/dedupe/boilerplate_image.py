@@ -28,6 +28,11 @@ class BoilerplateImage(ExactRule):
     by: Literal["bytes", "phash", "url"] = Field("bytes", description="what is equal in two copies")
     keep: Literal["none", "first"] = Field("none", description="which one stays, in the order of reading")
 
+    @property
+    def needs(self) -> tuple[Literal["documents", "images"], str]:
+        """What is compared; all but URLs come from an image store."""
+        return "images", _COLUMNS[self.by]
+
     def keys(self, frames: Frames) -> pl.DataFrame:
         """A row per image where what is compared is known."""
         column = _COLUMNS[self.by]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
 from lcl_data.dedupe import ExactRule, Kind
-from lcl_data.evaluation_images import EvaluationImages, Pictures, index, pictures_state
+from lcl_data.evaluation_images import EvaluationImages, Pictures, index, pictures_state, unread
 from lcl_data.frames import Frames
 from lcl_data.hamming import Numbers
 from lcl_data.likeness import likeness, stored_thumbnails
@@ -55,6 +55,15 @@ class DecontaminateImage(ExactRule):
         rule = self.model_copy()
         rule._images, rule._state = images, pictures_state(self.against)
         return rule
+
+    def notes(self) -> list[str]:
+        """Files of the set that are not read."""
+        return unread(self.against)
+
+    @property
+    def needs(self) -> tuple[Literal["documents", "images"], str]:
+        """The hash is known of what an image store holds."""
+        return "images", "phash"
 
     def keys(self, frames: Frames) -> pl.DataFrame:
         """A row per image, or document, that meets the set, with the picture of it that is most alike."""

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from lcl_data.dedupe import ExactRule, Kind
-from lcl_data.evaluation_texts import EvaluationTexts, index
+from lcl_data.evaluation_texts import EvaluationTexts, index, unread
 from lcl_data.frames import TEXTS, Frames
 from lcl_data.shingles import joined, mixed, ngrams, words
 
@@ -34,6 +34,14 @@ class DecontaminateText(ExactRule):
     def drops(self) -> Kind:
         """As `remove` says."""
         return "documents" if self.remove == "document" else "texts"
+
+    def notes(self) -> list[str]:
+        """Files of the set that are not read, rows that are too short to be looked for."""
+        held = index(self.against, self.fields, self.ngram)
+        told = (
+            f"{held.short:,} of {held.rows:,} rows have no text of {self.ngram} words and are not looked for"
+        )
+        return [*unread(self.against), *([told] if held.short else [])]
 
     def keys(self, frames: Frames) -> pl.DataFrame:
         """A row per document or text item that meets the set, with the first row of it that it meets."""

@@ -23,6 +23,11 @@ class ImageSet(ExactRule):
     min_images: int = Field(1, ge=1, description="different pictures that a set must have to be evidence")
     keep: Literal["last", "first"] = Field("last", description="which one stays, in the order of reading")
 
+    @property
+    def needs(self) -> tuple[Literal["documents", "images"], str]:
+        """The address of the page."""
+        return "documents", "url"
+
     def keys(self, frames: Frames) -> pl.DataFrame:
         """A row per document that has a host and enough images."""
         picture = pl.col("url") if self.by == "url" else pl.coalesce("sha256", "url")

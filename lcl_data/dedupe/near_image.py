@@ -72,6 +72,11 @@ class NearImage(NearRule):
         rule._images = images
         return rule
 
+    @property
+    def needs(self) -> tuple[Literal["documents", "images"], str]:
+        """The hash is known of what an image store holds."""
+        return "images", "phash"
+
     def keys(self, frames: Frames) -> pl.DataFrame:
         """Rows for each look of each image whose hash is known, with that hash and a number for its bytes."""
         known = frames.images.filter(pl.col("phash").is_not_null())

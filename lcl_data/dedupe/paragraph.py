@@ -22,6 +22,11 @@ class Paragraph(ExactRule):
     reads = ("id", "url", TEXTS)
     min_documents: int = Field(3, ge=2, description="documents of one host from which on a text is repeated")
 
+    @property
+    def needs(self) -> tuple[Literal["documents", "images"], str]:
+        """The address of the page."""
+        return "documents", "url"
+
     def keys(self, frames: Frames) -> pl.DataFrame:
         """A row per text of a document with a host: the hash of host and text."""
         hosts = frames.documents.select("document", "id", host()).drop_nulls("host")

@@ -20,6 +20,11 @@ class SameImageBytes(ExactRule):
     compares: ClassVar[Literal["images"]] = "images"
     scope: Literal["document", "corpus"] = Field("document", description="where copies are looked for")
 
+    @property
+    def needs(self) -> tuple[Literal["documents", "images"], str]:
+        """The bytes are known of what an image store holds."""
+        return "images", "sha256"
+
     def keys(self, frames: Frames) -> pl.DataFrame:
         """A row per image whose hash is known."""
         known = frames.images.filter(pl.col("sha256").is_not_null()).select("document", "item", "sha256")

@@ -32,6 +32,11 @@ class SameUrl(ExactRule):
         description="keys of a document's meta that may say when it was crawled; a dot enters an object",
     )
 
+    @property
+    def needs(self) -> tuple[Literal["documents", "images"], str]:
+        """The address of the page."""
+        return "documents", "url"
+
     def keys(self, frames: Frames) -> pl.DataFrame:
         """A row per document that has a URL."""
         rows = frames.documents.filter(pl.col("url").str.len_bytes() > 0).with_columns(self._date())

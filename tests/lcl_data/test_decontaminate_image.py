@@ -80,6 +80,14 @@ def test_pictures_of_the_set_go_whatever_their_encoding(tmp_path, evaluation):
     assert names == {"as val/0.jpg", "as val/1.jpeg", "as val/2.png", "as val/3.JPG"}
 
 
+def test_files_of_the_set_that_are_no_pictures_are_said(tmp_path, evaluation):
+    docs, store = corpus(tmp_path, seeds=[0, 10])
+    (evaluation / "val" / "rest.parquet").write_bytes(b"pictures in a table")
+    rule = DecontaminateImage(against=evaluation)
+    (note,) = deduplicate(docs, tmp_path / "out", [rule], Engine(), images=store).notes
+    assert "of evaluation these files were not read: 1 .parquet; it takes .jpg" in note
+
+
 def test_the_document_goes_where_the_recipe_says_so(tmp_path, evaluation):
     docs, store = corpus(tmp_path, seeds=[0, 1, 10, 2, 11, 12])
     rule = DecontaminateImage(against=evaluation, remove="document")

@@ -57,6 +57,28 @@ def test_fields_say_what_is_compared(tmp_path, questions):
     assert kept(tmp_path / "q", corpus, questions, fields=("q",))[0] == corpus[0][:1]
 
 
+def test_what_is_not_looked_for_is_said(tmp_path, questions):
+    """Whoever decontaminates must not believe that files and rows were looked for that were not."""
+    held = tmp_path / "held"
+    for name in ("one", "two"):
+        (held / name).mkdir(parents=True)
+        (held / name / "test.jsonl").write_text(questions.read_text())
+    (held / "two" / "more.JSONL").write_text(json.dumps({"q": "short", "id": QUESTION}))
+    (held / "csv.csv").write_text(QUESTION)
+    (held / ".hidden").write_text(QUESTION)
+    docs = write_documents(tmp_path / "in", [[document(0, QUESTION)]])
+    rule = DecontaminateText(against=held, fields=("q",))
+    manifest = deduplicate(docs, tmp_path / "out", [rule], Engine())
+    assert manifest.notes == [
+        "decontaminate_text: of held these files were not read: 1 .csv; it takes .txt, .jsonl, .parquet",
+        "decontaminate_text: 3 of 5 rows have no text of 13 words and are not looked for",
+    ]
+    assert rejects(tmp_path / "out")[0]["detail"] == "as one/test.jsonl:1"
+    (held / "two" / "other.jsonl").write_text(json.dumps({"question": QUESTION}))
+    with pytest.raises(RecipeError, match=r"other\.jsonl: no row has a field q; its fields are question;"):
+        deduplicate(docs, tmp_path / "again", [rule], Engine())
+
+
 @pytest.mark.parametrize("suffix", ["txt", "jsonl", "parquet"])
 def test_every_kind_of_file_and_folders_of_them(tmp_path, suffix):
     folder = tmp_path / "held" / "deep"

@@ -12,8 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from lcl_data.dedupe import Rule
+from lcl_data.dedupe.boilerplate_image import BoilerplateImage
 from lcl_data.dedupe.exact_document import ExactDocument
+from lcl_data.dedupe.image_set import ImageSet
 from lcl_data.dedupe.near_document import NearDocument
+from lcl_data.dedupe.near_image import NearImage
+from lcl_data.dedupe.paragraph import Paragraph
 from lcl_data.dedupe.same_image_bytes import SameImageBytes
 from lcl_data.dedupe.same_url import SameUrl
 from lcl_data.deduplicate import deduplicate
@@ -158,6 +162,30 @@ def test_laws(tmp_path_factory, corpus):
         assert other.documents.kept == ledger.documents.kept
         if rule.drops == "images":
             assert other.images.kept == ledger.images.kept
+
+
+NOT_KNOWN = [
+    (SameImageBytes(), "2 of 3 images have no sha256", True),
+    (NearImage(likeness=0), "1 of 3 images have no phash", True),
+    (BoilerplateImage(by="phash"), "1 of 3 images have no phash", True),
+    (BoilerplateImage(by="url"), "", False),
+    (SameUrl(), "1 of 2 documents have no url", False),
+    (ImageSet(), "1 of 2 documents have no url", False),
+    (Paragraph(), "1 of 2 documents have no url", False),
+    (ExactDocument(), "", False),
+]
+
+
+@pytest.mark.parametrize(("rule", "told", "has_remedy"), NOT_KNOWN)
+def test_what_a_rule_could_not_compare_is_said(tmp_path, rule, told, has_remedy):
+    pictures = [Image("u", sha256="aa", phash=1), Image("v", phash=2), Image("w")]
+    corpus = [[document(0, pictures[0], "a")], [document(1, *pictures[1:], "b", url="http://p/1")], []]
+    docs = write_documents(tmp_path / "in", corpus)
+    notes = deduplicate(docs, tmp_path / "out", [rule], Engine()).notes
+    assert len(notes) == bool(told)
+    for note in notes:
+        assert note.startswith(f"{members.key(rule)}: {told} and were compared with nothing")
+        assert ("lcl filter DOCS OUT --images STORE" in note) == has_remedy
 
 
 def corpus_of(shards_, size, seed=1):
