@@ -19,6 +19,7 @@ from lcl_data.engine import Engine
 from lcl_data.filter import filter_documents
 from lcl_data.likeness import likeness, thumbnail
 from lcl_data.phash import phash
+from lcl_data.pictures import Picture, prepare
 from schemas.documents import Image
 from schemas.errors import RecipeError
 from tests.lcl_data.corpus import bytes_of, document, read_documents, write_documents
@@ -234,6 +235,18 @@ def test_a_copy_that_lost_its_transparency_is_found(tmp_path):
     # Of a black shape on nothing a black square is left, which may be any.
     assert left(tmp_path / "pixels") == [f"{number:04d}" for number in [*range(7), 11]]
     assert not {f"{number:04d}" for number in range(7, 11)} & set(left(tmp_path / "hash"))
+
+
+def test_equal_pixels_that_are_stored_in_other_bytes_are_copies(tmp_path):
+    """A JPEG that keeps its bytes and a PNG of its pixels; grey, and the same grey as colours."""
+    kept, grey = jpeg(photograph(1), 80), photograph(2).convert("L")
+    pairs = [(kept, png(Pillow.open(io.BytesIO(kept)))), (png(grey), png(grey.convert("RGB")))]
+    stored = [prepare(content, Picture()) for pair in pairs for content in pair]
+    assert len({each.sha256 for each in stored}) == 4
+    assert [stored[n].phash ^ stored[n + 1].phash for n in (0, 2)] == [0, 0]
+    docs, store = corpus(tmp_path, [each.content for each in stored])
+    deduplicate(docs, tmp_path / "out", [NearImage(scope="corpus")], Engine(), images=store)
+    assert len(left(tmp_path / "out")) == 2
 
 
 def test_scope_is_one_document_unless_the_recipe_says_corpus(tmp_path):

@@ -56,6 +56,14 @@ def distance(one: int, other: int) -> int:
     return (one ^ other).bit_count()
 
 
+def test_equal_pixels_are_stored_as_equal_bytes_whatever_format_they_came_in():
+    image, few = drawing(400, 300), drawing(400, 300).quantize(64)
+    forms = [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True})]
+    stored = {prepared(encoded(image, form, **options)).content for form, options in forms}
+    assert stored == {prepared(encoded(image.convert("RGBA"), "PNG")).content}
+    assert prepared(encoded(few, "PNG")).content == prepared(encoded(few.convert("RGB"), "PNG")).content
+
+
 def test_a_small_jpeg_keeps_its_bytes():
     data = encoded(drawing(300, 200), quality=70)
     result = prepared(data)
