@@ -6,9 +6,10 @@ MAKE_SOURCES.py turns CORPUS (docs.jsonl and images/) into MMC4 and OBELICS dump
 says in truth.json what it planted. Every dump is ingested; every rule runs by itself, over every threshold.
 For the rules on pictures, those of the MMC4 dump are fetched from loopback.
 
-A planted pair is found if not both documents stay. A dropped document is right if it was planted as a copy,
-or reads like what was kept in its stead (`difflib` on words, at least 0.8: corpora hold copies that nobody
-planted); a planted partial overlap that is dropped for its other half is wrong however it reads.
+A planted pair is found if not both documents stay; of the planted partial overlaps (rows `overlaps`), those
+that stay are found, and each that is dropped is wrong. A dropped document is right if it was planted as a
+copy, or reads like what was kept in its stead (`difflib` on words, at least 0.8: corpora hold copies that
+nobody planted); a planted partial overlap that is dropped for its other half is wrong however it reads.
 
 A re-encoded picture is found if not both it and its original stay; one of which the store has only half does
 not count. A dropped picture is right if its bytes are those of what was kept, if the two are originals or
@@ -137,14 +138,14 @@ class Dump:
 
 def documents(dump: Dump) -> Iterator[Row]:
     """Exact copies by `exact_document`; exact and near ones by `near_document`, over thresholds."""
-    yield _of(dump, "exact_document", "", ExactDocument(), ("exact_duplicate_documents",))
+    yield from _of(dump, "exact_document", "", ExactDocument(), ("exact_duplicate_documents",))
     both = ("exact_duplicate_documents", "near_duplicate_documents")
     for threshold in THRESHOLDS:
         rule = NearDocument(threshold=threshold)
-        yield _of(dump, "near_document", f"threshold {threshold}", rule, both)
+        yield from _of(dump, "near_document", f"threshold {threshold}", rule, both)
 
 
-def _of(dump: Dump, name: str, setting: str, rule: Rule, faults: tuple[str, ...]) -> Row:
+def _of(dump: Dump, name: str, setting: str, rule: Rule, faults: tuple[str, ...]) -> Iterator[Row]:
     decided = dump.decisions(rule).select("id", "kept_id").rows()
     dropped = {dump.urls[id] for id, _ in decided}
     planted = {pair for fault in faults for pair in dump.pairs(fault)}
@@ -154,7 +155,11 @@ def _of(dump: Dump, name: str, setting: str, rule: Rule, faults: tuple[str, ...]
     said = ", ".join(dump.urls[id] for id, _ in wrong[:3])
     found = sum(not pair.isdisjoint(dropped) for pair in planted)
     right = len(decided) - len(wrong)
-    return Row(name, setting, dump.format, dump.seed, len(planted), found, len(decided), right, said)
+    yield Row(name, setting, dump.format, dump.seed, len(planted), found, len(decided), right, said)
+    halves = [half for _, half in dump.truth["partial_overlaps_to_keep"]]
+    gone = [half for half in halves if half in dropped]
+    kept, said = len(halves) - len(gone), ", ".join(gone[:3])
+    yield Row(f"{name}, overlaps", setting, dump.format, dump.seed, len(halves), kept, len(gone), 0, said)
 
 
 def _is_right(dump: Dump, id: str, kept: str, copies: set[Pair], overlaps: set[Pair]) -> bool:

@@ -2,6 +2,7 @@
 
     python benchmarks/extraction.py made docs.jsonl --docs 60        documents put into six made sites
     python benchmarks/extraction.py real FOLDER --css 'div#main'     pages of a site whose article is known
+    python benchmarks/extraction.py page FILE --truth ARTICLE.html   a page whose article is another file
 
 docs.jsonl: lines of {"items": [{"type": "text", "text"} | {"type": "image", "path", "alt"}]}.
 Rivals, where installed: trafilatura (include_images, XML) and resiliparse (main content, text only).
@@ -23,6 +24,7 @@ from schemas.documents import Document
 
 URL = "http://site.example/2024/05/page.html"
 WORD = re.compile(r"\w+")
+SIZE = re.compile(r"-\d+x\d+(?=\.\w+\Z)")  # one picture in several sizes, as WordPress names them
 SECTIONS = ("World", "Local", "Sport", "Money", "Food")
 LINKS = "".join(f"<li><a href=/c/{name}>{name} stories</a></li>" for name in SECTIONS)
 CARD = (
@@ -152,21 +154,35 @@ def stream(items):
         if isinstance(item, str):
             words += WORD.findall(item.lower())
         else:
-            places.setdefault(item[0].split("?")[0].rsplit("/", 1)[-1], len(words))
+            places.setdefault(SIZE.sub("", item[0].split("?")[0].rsplit("/", 1)[-1]), len(words))
     return words, places
 
 
-def score(truth, found):
-    """Counts: words of the truth, found, of both; pictures likewise, and in the right place."""
+def around(content):
+    """The words of a page that a reader may see, in the article or around it."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    tree = LexborHTMLParser(content)
+    tree.strip_tags(["script", "style", "noscript", "template", "head"])
+    return Counter(WORD.findall(tree.body.text(separator=" ").lower()))
+
+
+def score(truth, found, content):
+    """Counts: words of the truth, found, of both; words around the article, and those left in what was found;
+    pictures of the truth, found, of both, and in the right place.
+    """
     true_words, true_places = stream(truth)
     words, places = stream(found)
     both = sum((Counter(true_words) & Counter(words)).values())
+    outside = around(content) - Counter(true_words)
     kept = true_places.keys() & places.keys()
     right = sum(is_same_place(true_words, true_places[p], words, places[p]) for p in kept)
     return Counter(
         true=len(true_words),
         found=len(words),
         both=both,
+        around=outside.total(),
+        left=((Counter(words) - Counter(true_words)) & outside).total(),
         pictures=len(true_places),
         taken=len(places),
         kept=len(kept),
@@ -212,31 +228,50 @@ def real(arguments):
             continue
         for apart in article.css(arguments.apart) if arguments.apart else ():
             apart.decompose()
-        nodes = article.traverse(include_text=True)
-        truth = [
-            (n.attributes.get("src") or "",) if n.tag == "img" else n.text_content or ""
-            for n in nodes
-            if n.tag in ("img", "-text")
-        ]
+        truth = told(article)
         if sum(len(WORD.findall(t)) for t in truth if isinstance(t, str)) >= 50:
             yield path.parent.name if arguments.by_folder else "pages", content, truth
+
+
+def told(article):
+    """Texts and pictures of an element, in order."""
+    return [
+        (n.attributes.get("src") or "",) if n.tag == "img" else n.text_content or ""
+        for n in article.traverse(include_text=True)
+        if n.tag in ("img", "-text")
+    ]
+
+
+def page(arguments):
+    from selectolax.lexbor import LexborHTMLParser
+
+    article = LexborHTMLParser(Path(arguments.truth).read_bytes())
+    yield "page", Path(arguments.source).read_bytes(), told(article.body)
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["made", "real"])
+    parser.add_argument("what", choices=["made", "real", "page"])
     parser.add_argument("source")
     parser.add_argument("--docs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--css", default="main", help="where the article of a real page is")
     parser.add_argument("--apart", default="", help="what in it is none of it")
     parser.add_argument("--by-folder", action="store_true")
+    parser.add_argument("--truth", default="", help="file that holds the article of the page")
     arguments = parser.parse_args()
-    pages = list((made if arguments.what == "made" else real)(arguments))
+    pages = list({"made": made, "real": real, "page": page}[arguments.what](arguments))
     print(f"{len(pages)} pages, {sum(len(c) for _, c, _ in pages) / 1e6:.1f} MB")
-    columns = (("text kept", 10), ("of it true", 11), ("pictures", 9), ("of it true", 11), ("in place", 9))
+    columns = (
+        ("text kept", 10),
+        ("of it true", 11),
+        ("around dropped", 15),
+        ("pictures", 9),
+        ("of it true", 11),
+        ("in place", 9),
+    )
     print(" " * 24 + "".join(f"{name:>{width}}" for name, width in columns) + f"{'pages/CPU-s':>12}")
     for extract in (ours, *(f for f in (trafilatura, resiliparse) if find_spec(f.__name__))):
         extract(pages[0][1])
@@ -246,11 +281,12 @@ def main():
             found = extract(content)
             seconds["all"] += time.process_time() - start
             for name in (site, "all"):
-                counts.setdefault(name, Counter()).update(score(truth, found))
+                counts.setdefault(name, Counter()).update(score(truth, found, content))
         for name, n in counts.items():
             share = [
                 n["both"] / max(1, n["true"]),
                 n["both"] / max(1, n["found"]),
+                1 - n["left"] / max(1, n["around"]),
                 n["kept"] / max(1, n["pictures"]),
             ]
             share += [n["kept"] / max(1, n["taken"]), n["right"] / max(1, n["pictures"])]

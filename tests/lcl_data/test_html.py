@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+from collections import Counter
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +21,7 @@ from schemas.errors import RecipeError
 from tests.lcl_data.corpus import read_documents, rejects
 
 pytest.importorskip("selectolax")
+SAMPLE = Path(__file__).parents[3] / "shared" / "samples" / "html"
 LONG = (
     "The keeper climbed the stairs every evening and lit the lamp before the first ship came round the cape."
 )
@@ -160,6 +164,26 @@ def test_no_way_leads_out_of_the_folder(tmp_path):
         *["missing_file"] * 7,
         "bad_url",
     ]
+
+
+@pytest.mark.skipif(not SAMPLE.exists(), reason="needs ../shared/samples")
+def test_the_article_of_a_real_page_is_what_another_program_took_for_it(tmp_path):
+    """A page of WordPress with a menu, a feed of Facebook and a footer, and magic-html's extraction of it."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    article = LexborHTMLParser((SAMPLE / "demo_magic-html_extraction.html").read_bytes()).body
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www/page.html").write_bytes((SAMPLE / "demo_origin_page.html").read_bytes())
+    (row,) = rows(tmp_path / "www")
+    words = re.findall(r"\w+", " ".join(row.document.texts))
+    truth = re.findall(r"\w+", article.text(separator=" "))
+    both = (Counter(words) & Counter(truth)).total()
+    assert both >= 0.99 * len(truth) and both >= 0.99 * len(words)
+    sized = re.compile(r"(-\d+x\d+)?\.\w+$")
+    taken = [sized.sub("", image.url.rpartition("/")[2]) for image in row.document.images]
+    wanted = [sized.sub("", image.attributes["src"].rpartition("/")[2]) for image in article.css("img")]
+    assert taken[: len(wanted)] == wanted and len(taken) <= len(wanted) + 1
+    assert row.images == len(taken) + len(row.lost) == 16
 
 
 def test_files_are_grouped_and_named_by_themselves(tmp_path):
