@@ -156,7 +156,7 @@ def _of(dump: Dump, name: str, setting: str, rule: Rule, faults: tuple[str, ...]
     found = sum(not pair.isdisjoint(dropped) for pair in planted)
     right = len(decided) - len(wrong)
     yield Row(name, setting, dump.format, dump.seed, len(planted), found, len(decided), right, said)
-    halves = [half for _, half in dump.truth["partial_overlaps_to_keep"]]
+    halves = [half for _, half in dump.truth.get("partial_overlaps_to_keep", ())]
     gone = [half for half in halves if half in dropped]
     kept, said = len(halves) - len(gone), ", ".join(gone[:3])
     yield Row(f"{name}, overlaps", setting, dump.format, dump.seed, len(halves), kept, len(gone), 0, said)

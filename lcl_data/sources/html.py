@@ -28,8 +28,9 @@ class Html(Source):
     its URL says which file (below `base_url` where that is set). A path that leads out of the folder, by
     `..` or by a symbolic link, is never followed, and a page that is such a link is rejected. Other
     pictures keep their URL on the net, if the page says its own address: by `base_url`, `<base href>`, the
-    note "saved from" of browsers, or `<link rel=canonical>`. A page that comes into the folder later is seen by
-    the next run; a picture by one that reads its page anew: changed, by another setting, into another folder.
+    note "saved from" of browsers, or `<link rel=canonical>`. A page that comes into the folder later is seen
+    by the next run; a picture by one that reads its page anew: changed, by another setting, into another
+    folder.
     """
 
     files_per_shard: int = Field(1000, gt=0, description="pages of one shard, in order of their names")
