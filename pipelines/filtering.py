@@ -69,11 +69,13 @@ class Filtering:
 
     def _hints(self, told: Report) -> Iterator[str]:
         """What a person may have forgotten."""
-        blank = [name for name, spread in told.facts.get("image", {}).items() if not spread.measured]
+        facts = told.facts.get("image", {}).items()
+        blank = [name for name, spread in facts if not spread.measured and not name.startswith(_UPSTREAM)]
         if blank and told.seen["image"] and self.images is None:
             yield f"{', '.join(blank)}: measured of no image; --images attaches what an image store knows"
 
 
+_UPSTREAM = ("meta_", "score_", "similarity")  # facts that no image store knows
 _EFFECTS = ("filter", "judges", "alone", "share", "in sequence", "share")
 _FACTS = ("fact", "of", "unmeasured", "p1", "p5", "p50", "p95", "p99")
 
