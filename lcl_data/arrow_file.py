@@ -28,9 +28,11 @@ class ArrowFile:
             with pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self._map))) as reader:
                 metadata = reader.schema.metadata or {}
                 self._batches = [reader.get_batch(k) for k in range(reader.num_record_batches)]
-        except (ValueError, OSError) as error:
+            check(metadata, SEQUENCES, path)
+            for batch in self._batches:
+                _check_places(batch)
+        except (pa.ArrowException, ValueError, LookupError, OSError) as error:
             raise ShardError(f"{path}: not a whole Arrow file ({error}); run `lcl shard` again") from error
-        check(metadata, SEQUENCES, path)
         self.special_tokens = special_tokens_of(metadata, path)
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
         self._columns: list[_Columns | None] = [None] * len(self._batches)
@@ -62,6 +64,20 @@ class ArrowFile:
     def _sizes(self, column: str) -> Ints:
         sizes = [pc.list_value_length(batch[column]).to_numpy() for batch in self._batches]
         return np.concatenate([np.zeros(0, np.int64), *sizes]).astype(np.int64)
+
+
+def _check_places(batch: pa.RecordBatch) -> None:
+    """That no value lies outside its file, where reading it would end the process; pictures are not read.
+
+    Raises:
+        ValueError: one does, or is missing.
+        KeyError: a column is missing.
+    """
+    batch.validate(full=True)
+    for field in SEQUENCES:
+        column = batch[field.name]
+        if column.type != field.type or (column.null_count and not field.nullable):
+            raise ValueError(f"{field.name} is no {field.type} without holes")
 
 
 class _Columns:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from lcl_data import files
 from lcl_data.frames import Frames, read_frames
-from lcl_data.shards import open_file
+from lcl_data.shards import open_file, read_row
 from lcl_data.stage import Unit
 from schemas.errors import ShardError
 from schemas.images import IMAGES, SUCCESS
@@ -88,7 +88,9 @@ def _images(path: Path) -> Contents:
 def _sequences(path: Path) -> Contents:
     """Training shards of either container: parts of a split document are told by the hyphen in their id."""
     file = open_file(path)
-    documents = sum("-" not in file.read(row).id for row in range(file.rows))
+    special = file.special_tokens
+    rows = (read_row(file, row, path, special) for row in range(file.rows)) if special else ()
+    documents = sum("-" not in sequence.id for sequence in rows)
     return Contents(True, file.rows, documents, int(file.image_counts().sum()))
 
 

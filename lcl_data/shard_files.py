@@ -79,6 +79,22 @@ def special_tokens_of(metadata: dict[bytes, bytes], where: Path) -> SpecialToken
         raise ShardError(f"{where}: no readable '{TOKENS_KEY.decode()}' in its metadata: {error}") from error
 
 
+def fault_of(sequence: Sequence, special: SpecialTokens) -> str:
+    """Why a row is none that `lcl shard` writes, in words; empty where it may be one."""
+    tokens = sequence.tokens
+    if not len(tokens) or int(tokens.view(np.uint32).max()) >= special.vocab_size:  # negative ones are large
+        return f"its {len(tokens)} tokens are not ids from 0 to {special.vocab_size - 1}"
+    few = tokens[tokens >= min(special.image, special.boi, special.eoi, special.pad)].tolist()
+    if {special.boi, special.eoi, special.pad}.intersection(few):
+        return "its tokens hold ids that only a trainer puts in"
+    pictures, keys, anchors = len(sequence.images), len(sequence.image_keys), len(sequence.anchors)
+    places = few.count(special.image)
+    if not places == pictures == keys == anchors:
+        return f"{places} places for pictures, but {pictures} pictures, {keys} keys, {anchors} anchors"
+    odd = [key for key in sequence.image_keys if not key or key.strip("0123456789abcdefABCDEF")]
+    return f"the key {odd[0]!r} of a picture is no hexadecimal number" if odd else ""
+
+
 def mapped(path: Path) -> mmap.mmap:
     """The file in memory, its descriptor closed again; a ShardError where it is absent or empty."""
     try:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from lcl_data.arrow_file import ArrowFile
 from lcl_data.files import must_be_copied, place
-from lcl_data.shard_files import SUFFIX, Container, Ints, Sequence, SpecialTokens
+from lcl_data.shard_files import SUFFIX, Container, Ints, Sequence, SpecialTokens, fault_of
 from lcl_data.tar_file import TarFile
 from schemas.errors import ShardError
 
@@ -31,6 +31,7 @@ __all__ = [
     "Shards",
     "SpecialTokens",
     "open_file",
+    "read_row",
     "shard_paths",
 ]
 
@@ -64,7 +65,7 @@ class Shards:
             container: which files to read; None takes Arrow where a folder has it, else WebDataset.
 
         Raises:
-            ShardError: a folder is unfinished, a file torn, foreign or newer, or they disagree on ids.
+            ShardError: a folder is unfinished, a file missing, torn, foreign or newer, or their ids differ.
             RecipeError: a folder lies in object storage.
         """
         listed = [folders] if isinstance(folders, str | Path) else folders
@@ -77,6 +78,8 @@ class Shards:
         self.paths = list(chain.from_iterable(paths))
         self._bounds = list(accumulate(map(len, paths), initial=0))
         facts = [_facts(folder) for folder in self.folders]
+        for folder, known, found in zip(self.folders, facts, paths, strict=True):
+            _check_all_here(folder, known, found)
         self._facts = [
             known.get(path.name) for known, found in zip(facts, paths, strict=True) for path in found
         ]
@@ -91,11 +94,16 @@ class Shards:
         return int(self.starts[-1])
 
     def __getitem__(self, row: int) -> Sequence:
-        """Row `row` of them all, 0-based; tokens and pictures are views, nothing is decoded."""
+        """Row `row` of them all, 0-based; tokens and pictures are views, nothing is decoded.
+
+        Raises:
+            ShardError: it is damaged, or not of LCL.
+        """
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
         number = int(np.searchsorted(self.starts, row, side="right")) - 1
-        sequence = self.file(number).read(row - int(self.starts[number]))
+        place = row - int(self.starts[number])
+        sequence = read_row(self.file(number), place, self.paths[number], self.special_tokens)
         self._nbytes += sum(map(len, sequence.images))
         if self._nbytes > _PAGES_NBYTES:
             self._nbytes = 0
@@ -193,6 +201,21 @@ def _facts(folder: Path) -> dict[str, tuple[int, str]]:
         raise ShardError(f"{path}: not a manifest of LCL ({error}); run `lcl shard` again") from error
 
 
+def _check_all_here(folder: Path, facts: dict[str, tuple[int, str]], paths: list[Path]) -> None:
+    """That no file of this container which the manifest names is missing, as after half a copy.
+
+    Raises:
+        ShardError: some are.
+    """
+    named = {name for name in facts if name.endswith(paths[0].suffix)}
+    if missing := sorted(named - {path.name for path in paths}):
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ShardError(
+            f"{folder}: {missing[0]}{others} not here, though the manifest names it; copy what is missing, "
+            "or run `lcl shard` again"
+        )
+
+
 def shard_paths(folder: Path, container: Container | None = None) -> list[Path]:
     """The shard files of a folder, by number; of Arrow if there are any, unless a container is named.
 
@@ -205,6 +228,22 @@ def shard_paths(folder: Path, container: Container | None = None) -> list[Path]:
         if paths := sorted(folder.glob(f"[0-9]*{SUFFIX[kind]}"), key=lambda path: int(path.stem)):
             return paths
     raise ShardError(f"{folder}: no {container or 'training'} shards here; write them with `lcl shard`")
+
+
+def read_row(file: File, row: int, path: Path, special: SpecialTokens) -> Sequence:
+    """Row `row` of a shard file, if it is one that a trainer can learn from.
+
+    Raises:
+        ShardError: it is damaged, or not of LCL.
+    """
+    try:
+        sequence = file.read(row)
+        fault = fault_of(sequence, special)
+    except (ValueError, LookupError, TypeError) as error:  # of bytes that are no text, names that are missing
+        fault = f"{type(error).__name__}: {error}"
+    if fault:
+        raise ShardError(f"{path}: row {row} is damaged or not of LCL ({fault}); run `lcl shard` again")
+    return sequence
 
 
 def open_file(path: Path) -> File:

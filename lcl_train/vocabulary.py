@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from schemas.errors import ShardError
 
 TOKENIZER = "tokenizer.json"
 _END_OF_WORD = "</w>"  # of CLIP's tokens; it is decoded to a space
@@ -20,9 +23,21 @@ def token_bytes(folder: Path, vocab_size: int) -> Tensor | None:
     Returns:
         int64 [vocab_size], 0 for special tokens; None: no tokenizer.json, or one that is not byte-level,
         whose tokens do not say of how many bytes they are.
+
+    Raises:
+        ShardError: the file is damaged, or of another vocabulary.
     """
     file = folder / TOKENIZER
-    content = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    try:
+        return _bytes_of(json.loads(file.read_text("utf-8")), vocab_size) if file.exists() else None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ShardError(
+            f"{file}: not the tokenizer of these shards ({type(error).__name__}: {error}); "
+            "run `lcl shard` again"
+        ) from error
+
+
+def _bytes_of(content: dict[str, Any], vocab_size: int) -> Tensor | None:
     if not _is_byte_level(content.get("decoder") or {}):
         return None
     nbytes = torch.zeros(vocab_size, dtype=torch.int64)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from lcl_data import files
 from lcl_data.draft import REJECTS_FOLDER
-from lcl_data.shards import Sequence, SpecialTokens, open_file, shard_paths
+from lcl_data.shards import Sequence, SpecialTokens, open_file, read_row, shard_paths
 from lcl_data.stage import DOCUMENTS_FROM
 from pipelines.console import Console
 from pipelines.tables import store_tables
@@ -127,10 +127,9 @@ def _sequences(path: Path, id: str) -> Iterator[tuple[Sequence, SpecialTokens]]:
     for shard in shard_paths(path):
         with files.at_hand(shard) as copy:
             file = open_file(copy)
-        for number in range(file.rows):
-            if (row := file.read(number)).id.startswith(id):
-                assert file.special_tokens  # there is a row
-                yield row, file.special_tokens
+        if special := file.special_tokens:  # else there is no row
+            rows = (read_row(file, number, shard, special) for number in range(file.rows))
+            yield from ((row, special) for row in rows if row.id.startswith(id))
 
 
 def _reading_order(path: Path, row: Sequence, image: int) -> Iterator[str]:

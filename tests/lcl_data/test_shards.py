@@ -24,7 +24,7 @@ def row(number, images=1):
     pictures = [bytes([number, k]) * (number + 1) for k in range(images)]
     anchors = [(1, 2) if k % 2 else None for k in range(images)]
     tokens = np.array([10, *[1] * number, *[12] * images, 11], np.int32)
-    keys = [f"key{number}.{k}" for k in range(images)]
+    keys = [f"{number:x}{k:02x}" for k in range(images)]
     sequence = Sequence(f"id{number}", tokens, pictures, keys, anchors, "made", None)
     return Row(sequence, ["text", *[None] * images], [None] * images)
 
@@ -131,13 +131,20 @@ def test_a_tar_that_others_wrote_again_is_read_too(tmp_path, form, name):
 
 
 def test_a_tar_without_readable_json_is_named(tmp_path):
-    content = write(tmp_path / "a", rows=[row(n) for n in range(3)]) / "00000.tar"
-    whole = content.read_bytes()
-    for torn in (whole.replace(b'"id":"id2"', b'"id":"id2,'), whole.replace(b"id2.json", b"id2.jsun")):
-        content.write_bytes(torn)
-        shards = Shards(tmp_path / "a", "webdataset")
+    path = write(tmp_path / "a", rows=[row(n) for n in range(3)]) / "00000.tar"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"id":"id2"', b'"id":"id2,'))
+    (tmp_path / "b").mkdir()
+    with tarfile.open(fileobj=io.BytesIO(whole)) as old, tarfile.open(tmp_path / "b/00000.tar", "w") as tar:
+        for member in old:
+            member.name = member.name.replace("id2.json", "id2.jsun")
+            tar.addfile(member, old.extractfile(member))
+    for folder in ("a", "b"):
+        shards = Shards(tmp_path / folder, "webdataset")
         assert shards[1].id == "id1"
-        with pytest.raises(ShardError, match="sample 2 has no readable json; is it of LCL"):
+        with pytest.raises(
+            ShardError, match=r"sample 2 \(id2\): its json cannot be read .*run `lcl shard` again"
+        ):
             shards[2]
 
 
@@ -185,6 +192,24 @@ def test_files_that_a_manifest_counts_are_opened_when_they_are_asked_for(tmp_pat
     with pytest.raises(ShardError, match=r"00005\.arrow: not a whole Arrow file"):
         shards[10]
     assert shards.digest != plain.digest
+
+
+@pytest.mark.parametrize("suffix", [".arrow", ".tar"])
+def test_files_that_a_manifest_names_and_that_are_gone_are_told(tmp_path, suffix):
+    folder = tmp_path / "a"
+    for number in range(4):
+        write(folder, f"{number:05d}", [row(number)])
+    shards = [{"name": path.name, "rows": 1, "sha256": "ab"} for path in sorted(folder.iterdir())]
+    (folder / "manifest.json").write_text(json.dumps({"shards": shards}))
+    for path in folder.glob("*.arrow" if suffix == ".tar" else "*.tar*"):
+        path.unlink()  # of two containers one may be left at home
+    assert len(Shards(folder)) == 4
+    for number in (1, 2):
+        (folder / f"{number:05d}{suffix}").unlink()
+    with pytest.raises(
+        ShardError, match=rf"a: 00001\{suffix} and 1 more not here, though the manifest names it"
+    ):
+        Shards(folder)
 
 
 def test_a_file_that_is_not_what_its_manifest_says_is_told(tmp_path):

@@ -6,6 +6,7 @@ from tokenizers import decoders, models
 
 from lcl_data import tokenizer
 from lcl_train.vocabulary import TOKENIZER, token_bytes
+from schemas.errors import ShardError
 
 TEXTS = ["The cell's wall, 12 µm thick – naïve text; 日本 ☃!", "plain words only"]
 
@@ -43,3 +44,20 @@ def test_a_vocabulary_that_is_not_of_bytes_has_no_such_numbers(tmp_path):
     content = json.loads(words.to_str())
     (tmp_path / TOKENIZER).write_text(json.dumps({**content, "decoder": None}))
     assert token_bytes(tmp_path, 2) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"decoder": {"type": "ByteLevel"}}',
+        '{"decoder": {"type": "ByteLevel"}, "model": {"vocab": {"a": 9}}}',
+    ],
+)
+def test_a_damaged_tokenizer_is_told(tmp_path, content):
+    (tmp_path / TOKENIZER).write_text(content)
+    with pytest.raises(
+        ShardError, match=r"tokenizer\.json: not the tokenizer of these shards .*`lcl shard` again"
+    ):
+        token_bytes(tmp_path, 2)
