@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lcl_train.checkpoint import write_text
 from lcl_train.encoder import load_encoder, random_encoder
 from lcl_train.evals import Eval, Scores
-from lcl_train.features import Folder, Subject
+from lcl_train.features import SPLITS, Folder, Subject
 from schemas.members import key
 
 REPORT, TABLE, CACHE = "eval.json", "eval.md", "features"
@@ -62,7 +62,12 @@ def evaluate(checkpoint: Path, data: Path, out: Path, evals: Sequence[Eval]) -> 
     report = {
         "step": state.step,
         "preset": state.settings["preset"],
-        "data": {"name": data.name, "classes": list(folder.classes), "items": _count(folder)},
+        "data": {
+            "name": data.name,
+            "classes": list(folder.classes),
+            "items": {split: len(folder.pictures(split)) for split in SPLITS},
+            "ignored": {split: folder.ignored(split) for split in SPLITS},
+        },
         "evals": results,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -102,10 +107,6 @@ def _as_dict(interval: Interval) -> dict[str, float]:
     return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
-def _count(folder: Folder) -> dict[str, int]:
-    return {"train": len(folder.pictures("train")), "val": len(folder.pictures("val"))}
-
-
 def _table(report: dict[str, Any]) -> str:
     rows = [
         f"| {name} | "
@@ -113,10 +114,11 @@ def _table(report: dict[str, Any]) -> str:
         + " |"
         for name, found in report["evals"].items()
     ]
-    items = report["data"]["items"]
+    items, ignored = report["data"]["items"], sum(report["data"]["ignored"].values())
+    others = f"; {ignored:,} files of other kinds left out" if ignored else ""
     head = (
         f"{report['data']['name']}: {len(report['data']['classes'])} classes, "
         f"{items['train']:,} pictures to learn from, {items['val']:,} to tell; "
-        f"preset {report['preset']}, step {report['step']:,}; 95 % bootstrap intervals"
+        f"preset {report['preset']}, step {report['step']:,}; 95 % bootstrap intervals{others}"
     )
     return "\n".join([head, "", "| eval | trained | random weights | gain |", "|---|---|---|---|", *rows, ""])

@@ -24,9 +24,10 @@ from schemas.errors import ImageError, RecipeError
 
 Kind = Literal["patches", "pooled"]
 Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = ("train", "val")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _BATCH = 256
-_FORMAT = "features/4 centre-crop bicubic"  # changes whenever equal weights and pictures give other numbers
+_FORMAT = "features/5 centre-crop bicubic"  # changes whenever equal weights and pictures give other numbers
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Folder:
     root: Path
 
     def __post_init__(self) -> None:
-        for split in ("train", "val"):
+        for split in SPLITS:
             if not (self.root / split).is_dir():
                 raise RecipeError(
                     f"{self.root}: no folder {split}; give train/<class>/*.jpg and val/<class>/*.jpg"
@@ -57,19 +58,26 @@ class Folder:
         """Every picture of a split with its label, by class and name.
 
         Raises:
-            RecipeError: there is none.
+            RecipeError: a class has none.
         """
-        found = [
-            (path, label)
-            for label, name in enumerate(self.classes)
-            for path in sorted((self.root / split / name).iterdir())
-            if path.suffix.lower() in SUFFIXES
-        ]
-        if not found:
-            raise RecipeError(
-                f"{self.root / split}: no pictures ({', '.join(sorted(SUFFIXES))}) in its classes"
-            )
+        found = []
+        for label, name in enumerate(self.classes):
+            paths = [path for path in self._files(split, name) if path.suffix.lower() in SUFFIXES]
+            if not paths:
+                raise RecipeError(
+                    f"{self.root / split / name}: no pictures ({', '.join(sorted(SUFFIXES))}); convert its "
+                    "files to one of these, or remove the class from both splits"
+                )
+            found += [(path, label) for path in paths]
         return found
+
+    def ignored(self, split: Split) -> int:
+        """How many files in the classes of a split are no pictures by their endings."""
+        files = [path for name in self.classes for path in self._files(split, name)]
+        return len(files) - len(self.pictures(split))
+
+    def _files(self, split: Split, name: str) -> list[Path]:
+        return sorted((self.root / split / name).iterdir())
 
     def fingerprint(self, split: Split) -> str:
         """Hex digest of the names, sizes and times of the files: another file is another fingerprint."""

@@ -13,13 +13,12 @@ import random
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from simplejpeg import decode_jpeg
 from torch import Tensor
 from torch.nn import functional
 
 from schemas.colours import on_white, plain
-from schemas.errors import ImageError
 
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -29,15 +28,17 @@ CROP_ASPECT = (3 / 4, 4 / 3)
 _LOG_ASPECT = math.log(3 / 4), math.log(4 / 3)
 _ATTEMPTS = 10
 _JPEG = b"\xff\xd8\xff"
+# Second bytes of the markers that may precede APP1, where EXIF is, and APP1 itself: APP0 to APP15, comments.
+_BEFORE_PIXELS, _APP1 = {bytes([marker]) for marker in (*range(0xE0, 0xF0), 0xFE)}, b"\xe1"
 
 
 def decode(encoded: bytes | memoryview) -> Pixels:
-    """An encoded picture as uint8 [height, width, 3], RGB; its colours are those that curation sees.
+    """An encoded picture as uint8 [height, width, 3], RGB, upright; its colours are those that curation sees.
 
     Raises:
         OSError: the bytes are no whole picture.
     """
-    if encoded[:3] == _JPEG:
+    if encoded[:3] == _JPEG and not _is_turned(encoded):
         try:
             return np.asarray(decode_jpeg(encoded, "RGB"), np.uint8)
         except ValueError:
@@ -45,15 +46,31 @@ def decode(encoded: bytes | memoryview) -> Pixels:
     try:
         opened = Image.open(io.BytesIO(encoded))
         opened.load()
+        ImageOps.exif_transpose(opened, in_place=True)
         image = plain(opened)
         return np.array(on_white(image) if image.mode == "RGBA" else image.convert("RGB"))
     except (
-        ImageError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:  # of damaged PNG, among others
+        Exception
+    ) as error:  # Pillow's readers raise whatever they stumble over: struct.error, KeyError, ...
         raise OSError(f"no usable picture: {error}") from error
+
+
+def _is_turned(jpeg: bytes | memoryview) -> bool:
+    """Whether a JPEG's EXIF or XMP says that it is not upright; Pillow is asked only if it has some."""
+    at = 2
+    while (head := bytes(jpeg[at : at + 4]))[:1] == b"\xff" and head[1:2] in _BEFORE_PIXELS:
+        if head[1:2] == _APP1:
+            return _orientation(jpeg) != 1
+        at += 2 + int.from_bytes(head[2:])
+    return False
+
+
+def _orientation(jpeg: bytes | memoryview) -> int:
+    try:
+        orientation: int = Image.open(io.BytesIO(jpeg)).getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # as above; whoever decodes says what is wrong
+        return 1
+    return orientation
 
 
 def random_crop(picture: Pixels, side: int, *seed: object) -> Tensor:

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import ExifTags, Image
 from rich.console import Console
 
 from lcl_train import features
@@ -105,6 +106,7 @@ def test_a_checkpoint_stands_beside_random_weights(run, classes, tmp_path):
     report = evaluate(run, classes, tmp_path, [Knn(k=3), LinearProbe()])
     assert report["step"] == 4
     assert report["data"]["items"] == {"train": 48, "val": 24}
+    assert report["data"]["ignored"] == {"train": 0, "val": 0}
     for found in report["evals"].values():
         assert found["trained"]["mean"] > 0.9  # colours: seen without any training
         gain = found["trained"]["mean"] - found["random"]["mean"]
@@ -164,8 +166,34 @@ def test_a_folder_that_is_none_of_classes_is_refused(classes, tmp_path):
         Folder(tmp_path)
     (tmp_path / "train/dogs").mkdir()
     (tmp_path / "val/cats").mkdir()
-    with pytest.raises(RecipeError, match="no pictures"):
+    with pytest.raises(RecipeError, match="val/cats: no pictures"):
         Folder(tmp_path).pictures("val")
+
+
+def test_a_class_without_pictures_is_refused_and_other_files_are_counted(run, tmp_path):
+    folder = tiny.write_classes(tmp_path / "data", classes=2, train=3, val=2)
+    (folder / "train/class0/notes.txt").write_text("of the class")
+    report = evaluate(run, folder, tmp_path / "out", [Knn(k=1)])
+    assert report["data"]["ignored"] == {"train": 1, "val": 0}
+    assert "1 files of other kinds left out" in (tmp_path / "out/eval.md").read_text()
+    for picture in (folder / "val/class1").iterdir():
+        picture.rename(picture.with_suffix(".gif"))
+    with pytest.raises(RecipeError, match=r"val/class1: no pictures \(\.jpeg, .*remove the class from both"):
+        Folder(folder).pictures("val")
+
+
+def test_pictures_are_seen_upright(tmp_path):
+    """One that lies on its side and says so is the same picture to an encoder."""
+    folder = tiny.write_classes(tmp_path / "data", classes=2, train=1, val=1)
+    upright = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.fromarray(upright).save(folder / "val/class0/0.png")
+    Image.fromarray(np.rot90(upright)).save(folder / "val/class1/0.png", exif=turned)
+    for path in folder.glob("val/*/0.jpg"):
+        path.unlink()
+    found = Subject(random_encoder(SIZES, 0), Folder(folder), tmp_path).labelled("val", "patches")
+    torch.testing.assert_close(found.features[0], found.features[1])
 
 
 def test_an_unreadable_picture_is_named(tmp_path):

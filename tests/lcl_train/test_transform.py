@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torchvision.transforms import RandomResizedCrop
 
 from lcl_data.pictures import Picture, prepare
@@ -130,6 +130,32 @@ def test_colours_are_those_that_curation_stores(mode, quarters):
     assert [tuple(pixels[y, x].tolist()) for y in (8, 24) for x in (8, 24)] == quarters
     assert np.abs(decode(stored.content).astype(int) - pixels)[4:12, 4:12].max() <= 3  # of a JPEG
     assert np.abs(decode(stored.content).astype(int) - pixels).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("options", [{}, {"comment": b"c" * 300, "icc_profile": b"i" * 70_000}])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_stands_upright_as_curation_stores_it(form, orientation, options):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    content = encoded(photograph(64)[:40], form, exif=exif, **options)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    assert np.array_equal(decode(content), np.asarray(upright))
+    stored = decode(prepare(content, Picture()).content)
+    assert stored.shape == decode(content).shape and np.abs(stored.astype(int) - decode(content)).mean() < 3
+
+
+def test_an_orientation_in_xmp_counts_too():
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    assert decode(encoded(gradient(64, 40), xmp=xmp)).shape == (64, 40, 3)
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0" + bytes(range(200))]
+)
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of it
+def test_damaged_exif_is_none(exif):
+    assert decode(encoded(gradient(64, 40), exif=exif)).shape == (40, 64, 3)
 
 
 def test_a_picture_without_an_agreed_white_is_an_error():
