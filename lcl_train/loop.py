@@ -6,7 +6,7 @@ A run is a folder: settings.json, metrics.jsonl and checkpoints/step-NNNNNNNN.
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ def train(
     settings: Train,
     resume: str | Path = "auto",
     console: Console | None = None,
+    begin: Callable[[], object] | None = None,
 ) -> dict[str, Any]:
     """Pre-train a vision encoder; SIGTERM saves and returns. Under torchrun every rank calls it.
 
@@ -40,6 +41,7 @@ def train(
         resume: auto (the newest checkpoint of `out`, else begin), never, or the path of a checkpoint; what
             `out` holds of later steps goes then.
         console: where people look; None: stderr.
+        begin: called by rank 0 before the first step, when nothing can be refused any more.
 
     Returns:
         `step`, `steps`, `is_finished`, `checkpoint` (below `out`), `parameters`, the last `losses`, and the
@@ -55,9 +57,13 @@ def train(
     with parallel.joined(parallel.own_device(find_device(settings.device))):
         run = Run(Shards(shards), out, settings)
         run.resume(resume)
+        if begin is not None and parallel.is_main():
+            begin()
         report = Report(out, settings, run.meter, (run.step, run.steps), console)
         with report, _sigterm() as stop:
             report.say(run.describe())
+            if run.changes:
+                report.say(f"goes on under other settings: {'; '.join(run.changes)}")
             _walk(run, report, stop)
             return {
                 "step": run.step,

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,26 @@ from lcl_train.validation import Validation
 from lcl_train.vocabulary import token_bytes
 from schemas.errors import LclError, RecipeError
 from schemas.members import build
+from schemas.overrides import differences
 
 CHECKPOINTS, SETTINGS = "checkpoints", "settings.json"
 _JUDGED_BY = "val/total"
+# Settings that decide how steps are taken and told and how many there are, but not what one learns.
+_OF_THE_WAY = {
+    "accumulate",
+    "device",
+    "epochs",
+    "keep_last",
+    "log_every",
+    "parallel",
+    "save_every_minutes",
+    "save_every_steps",
+    "speed",
+    "steps",
+    "track",
+    "validate_every_steps",
+    "workers",
+}
 _LIBRARIES = ("torch", "timm", "safetensors", "pillow", "numpy")
 
 
@@ -69,6 +87,7 @@ class Run:
         step: optimiser steps done.
         steps: of the whole run.
         best: the checkpoint that did best in a validation; None before the first.
+        changes: settings that the checkpoint, at which it goes on, has otherwise, in words.
     """
 
     def __init__(self, shards: Shards, out: Path, settings: Train) -> None:
@@ -96,6 +115,7 @@ class Run:
         self._look = self._validation(shards) if len(self.loader.held) else None
         self.step, self.steps = 0, settings.steps or self.loader.steps(settings.epochs)
         self.best: checkpoint.Best | None = None
+        self.changes: list[str] = []
 
     def _guard(self) -> Guard:
         settings, sizes = (given.model_dump(mode="json") for given in (self.settings, self.sizes))
@@ -119,7 +139,8 @@ class Run:
         """Go on at a checkpoint, if there is one to go on at.
 
         Raises:
-            RecipeError: `never`, or the checkpoint of another run, but the folder holds one.
+            RecipeError: `never`, or the checkpoint of another run, but the folder holds one; or all steps are
+                done, and under other settings than these.
             CheckpointError: it is torn, or of another network or other shards.
         """
         folder = self.out / CHECKPOINTS
@@ -136,12 +157,25 @@ class Run:
                 self.average.load(checkpoint.read_averages(path) or dict(self.model.named_parameters()))
             self.loader.load_state_dict(state.loader)
             self.step, self.best = state.step, state.best if is_own else None
+            self._compare(state, path, is_own)
         parallel.barrier()  # nobody looks for a checkpoint any more
         if parallel.is_main():
             step_folders.sweep(folder)
             step_folders.cut(folder, self.step)
             self.out.mkdir(parents=True, exist_ok=True)
             checkpoint.write_text(self.out / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
+
+    def _compare(self, state: checkpoint.State, path: Path, is_own: bool) -> None:
+        """Note what is set otherwise than in a checkpoint; refuse it where no step is left to learn that."""
+        there, here = state.settings, self.settings.model_dump(mode="json")
+        self.changes = differences(there, here)
+        is_ended = is_own and self.step == self.steps and _decisive(there) == _decisive(here)
+        if self.step >= self.steps and not is_ended:
+            raise RecipeError(
+                f"{path}: its {self.step} steps are all that are asked for ({self.steps}), so that nothing "
+                f"would be learnt; raise steps or epochs to go on from it, or take a new folder"
+                + "".join(f"; {change}" for change in self.changes)
+            )
 
     def advance(self, *batches: Batch) -> Taken:
         """One optimiser step; what can be told of it stays on the device, so that nobody waits for it."""
@@ -232,6 +266,11 @@ class Run:
         """Whether activations are bfloat16."""
         dtype = self.settings.dtype
         return dtype == "bfloat16" or (dtype == "auto" and self.device.type == "cuda")
+
+
+def _decisive(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those that decide what a step learns."""
+    return {name: value for name, value in settings.items() if name not in _OF_THE_WAY}
 
 
 def _size(module: nn.Module) -> int:

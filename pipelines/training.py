@@ -65,10 +65,7 @@ def train(
         return _shown(_summary(out), console)
     with parallel.joined(parallel.own_device(find_device(step.device))):
         parallel.barrier()  # every rank has asked whether the run is finished
-        if parallel.is_main():
-            for name in (MANIFEST, SUMMARY):
-                (out / name).unlink(missing_ok=True)
-        summary = run(shards, out, step, resume, console.rich)
+        summary = run(shards, out, step, resume, console.rich, lambda: _unseal(out))
     if summary["is_finished"] and parallel.is_main():
         files.write(out / SUMMARY, json.dumps(summary, indent=1, sort_keys=True).encode() + b"\n")
         stage.seal(sorted((out / "checkpoints").rglob("*.safetensors")))
@@ -135,7 +132,7 @@ def check(section: Json, evals: EvalSection | None) -> None:
     """
     _need_torch()
     from lcl_train.evals import Eval
-    from lcl_train.features import Folder
+    from lcl_train.features import SPLITS, Folder
     from lcl_train.loop import check as check_run
     from lcl_train.settings import Train
     from pipelines.recipes import members
@@ -143,7 +140,9 @@ def check(section: Json, evals: EvalSection | None) -> None:
     check_run(settle(Train, section, "train"))
     if evals is not None:
         members("lcl_train.evals", evals.use, Eval)
-        Folder(Path(evals.data))
+        folder = Folder(Path(evals.data))
+        for split in SPLITS:
+            folder.pictures(split)
 
 
 def _need_torch() -> None:
@@ -152,6 +151,12 @@ def _need_torch() -> None:
     except ImportError as error:
         remedy = "pip install 'lcl[train]', or walk without it: --set train=null"
         raise RecipeError(f"training needs the extra 'train' ({error}); {remedy}") from error
+
+
+def _unseal(out: Path) -> None:
+    """Take back what says that a run is finished, because it goes on."""
+    for name in (MANIFEST, SUMMARY):
+        (out / name).unlink(missing_ok=True)
 
 
 def _summary(out: Path) -> Json:
@@ -211,6 +216,8 @@ def show(report: Json, console: Console) -> None:
     """Show what an evaluation found."""
     rows = [(name, *(_interval(found[part]) for part in _PARTS)) for name, found in report["evals"].items()]
     console.table(f"eval on {report['data']['name']}: 95 % intervals", ("", *_PARTS), rows)
+    if ignored := sum(report["data"]["ignored"].values()):
+        console.say(f"{ignored:,} files of other kinds than pictures were left out")
 
 
 def _listing(data: Path) -> str:

@@ -145,6 +145,31 @@ def test_a_finished_run_is_left_alone_and_tells_the_same(shards, tmp_path):
         train(shards, tmp_path, tiny.settings(), "never", QUIET)
 
 
+def test_a_finished_run_under_other_settings_is_refused_where_no_step_is_left_to_learn_them(shards, tmp_path):
+    train(shards, tmp_path / "run", tiny.settings(steps=4), "auto", QUIET)
+    before = (tmp_path / "run/settings.json").read_bytes()
+    for changes, told in (
+        ({"steps": 4, "optimizer": {"lr": 1e-4}}, r"optimizer\.lr is 0\.003 in the checkpoint, 0\.0001 here"),
+        ({"steps": 3}, "steps is 4 in the checkpoint, 3 here"),
+    ):
+        with pytest.raises(RecipeError, match=rf"nothing would be learnt; raise steps .*new folder; {told}"):
+            train(shards, tmp_path / "run", tiny.settings(**changes), "auto", QUIET)
+    with pytest.raises(RecipeError, match="nothing would be learnt"):
+        train(shards, tmp_path / "other", tiny.settings(steps=4), tmp_path / "run", QUIET)
+    assert (tmp_path / "run/settings.json").read_bytes() == before
+    told = train(shards, tmp_path / "run", tiny.settings(steps=4, workers=0, log_every=3), "auto", QUIET)
+    assert told["is_finished"] and told["step"] == 4
+
+
+def test_settings_that_change_on_the_way_are_told(shards, tmp_path):
+    with (tmp_path / "out").open("w") as file:
+        console = Console(width=300, force_terminal=False, file=file)
+        train(shards, tmp_path / "run", tiny.settings(steps=2), "auto", console)
+        train(shards, tmp_path / "run", tiny.settings(steps=4, optimizer={"lr": 1e-4}), "auto", console)
+    told = "goes on under other settings: optimizer.lr is 0.003 in the checkpoint, 0.0001 here; steps is 2 in"
+    assert (tmp_path / "out").read_text().count(told) == 1
+
+
 def test_going_on_from_an_earlier_checkpoint_cuts_what_came_after(shards, tmp_path):
     train(shards, tmp_path, tiny.settings(keep_last=4), "auto", QUIET)
     before = tiny.losses(tmp_path)

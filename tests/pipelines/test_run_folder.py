@@ -80,6 +80,16 @@ def test_a_folder_with_a_checkpoint_is_the_runs_own_whatever_else_is_put_there(s
     assert go_on(shards, out, stopped["step"])["is_finished"]
 
 
+def test_a_command_that_is_refused_leaves_a_finished_run_as_it_was(shards, tmp_path):
+    out = tmp_path / "run"
+    go_on(shards, out, 4)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for change in ("seed=5", "optimizer.lr=1e-5", "steps=3"):
+        with pytest.raises(LclError):
+            training.train([shards], out, tiny.SETTINGS, ["steps=4", change], "auto", console.Console())
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
 def late(shards, out):
     """Rank 1 comes a second after rank 0; what it finds then, and what comes of the run."""
     if parallel.rank():
