@@ -61,6 +61,8 @@ def find_device(name: str) -> torch.device:
         device = torch.device(("cuda" if has_cuda else "cpu") if name == "auto" else name)
     except RuntimeError as error:
         raise RecipeError(f"device {name}: no such device; give auto, cpu, cuda or cuda:1") from error
+    if device.type not in ("cpu", "cuda"):
+        raise RecipeError(f"device {name}: LCL trains on cpu and cuda; give auto, cpu, cuda or cuda:1")
     count = torch.cuda.device_count() if has_cuda else 0
     if device.type == "cuda" and (device.index or 0) >= count:
         raise RecipeError(f"device {name}: this machine has {count} CUDA devices; give auto or cpu")

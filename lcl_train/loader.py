@@ -175,7 +175,7 @@ class Loader:
         return (
             f"{', '.join(map(str, folders))}: no document with {self.fitting.min_images} pictures or more is "
             f"left to draw ({len(self.held)} of the corpus are held out); look at the ledger of the stages "
-            "before, set holdout=0, or leave the folder out"
+            "before, lower min_images, set holdout=0, or leave the folder out"
         )
 
     def _is_drawn(self, rows: Ints, images: Ints) -> NDArray[np.bool_]:

@@ -5,13 +5,15 @@ Being pure, the rate needs no state in a checkpoint, and a run can be continued 
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from schemas.recipe import Settings
+
+_Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerSettings(Settings):
@@ -26,7 +28,7 @@ class OptimizerSettings(Settings):
         "adamw", description="muon: for the matrices of the blocks, with AdamW for all other parameters"
     )
     lr: float = Field(3e-4, gt=0, description="peak learning rate")
-    betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW's averages")
+    betas: tuple[_Share, _Share] = Field((0.9, 0.98), description="AdamW's averages")
     eps: float = Field(1e-6, gt=0, description="AdamW's floor")
     momentum: float = Field(0.95, ge=0, lt=1, description="of Muon (Jordan's; Nesterov's form)")
     weight_decay: float = Field(0.2, ge=0, description="on matrices only: no norms, biases, temperature")

@@ -12,12 +12,14 @@ class VisionSettings(Settings):
 
     name: str = Field("vit_base_patch16_clip_224", description="timm model name (of a plain ViT)")
     image_size: int = Field(224, gt=0, description="side of the square input in pixels")
-    patch_size: int | None = Field(None, description="side of a patch in pixels")
-    width: int | None = Field(None, description="width of the tokens")
-    layers: int | None = Field(None, description="number of blocks")
-    heads: int | None = Field(None, description="attention heads of a block")
+    patch_size: int | None = Field(None, gt=0, description="side of a patch in pixels")
+    width: int | None = Field(None, gt=0, description="width of the tokens")
+    layers: int | None = Field(None, gt=0, description="number of blocks")
+    heads: int | None = Field(None, gt=0, description="attention heads of a block")
     visual_tokens: int | None = Field(
-        None, description="tokens of an image in the language model, a square number; None: one per patch"
+        None,
+        gt=0,
+        description="tokens of an image in the language model, a square number; None: one per patch",
     )
 
 

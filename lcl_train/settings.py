@@ -111,19 +111,23 @@ class Train(Settings):
             change = {next(iter(named)): change}
         if isinstance(change, dict) and change.keys() == named.keys():
             change = laid_over(named, change)
-        return settle(cls, {**laid_over(section, changes), "objective": change or objective}, "train")
+        chosen = change if "objective" in changes else objective
+        return settle(cls, {**laid_over(section, changes), "objective": chosen}, "train")
 
     def model_settings(self, vocab_size: int) -> ModelSettings:
         """The sizes of the model for the vocabulary of some shards.
 
         Raises:
-            RecipeError: no such preset, `model` names a size that there is not, or a row is too long for it.
+            RecipeError: no such preset, `model` names a size that there is not or that the shards decide, or
+                a row is too long for it.
         """
         if self.preset not in PRESETS:
             near = difflib.get_close_matches(self.preset, PRESETS, n=3) or list(PRESETS)
             raise RecipeError(f"preset {self.preset}: no such preset; did you mean {', '.join(near)}?")
         sizes = laid_over(PRESETS[self.preset].model_dump(), self.model)
         model = settle(ModelSettings, sizes, "model")
+        if "vocab_size" in self.model.get("language", {}):
+            raise RecipeError("model.language.vocab_size: the shards decide it; leave it out")
         if self.pack.longest > (context := model.language.context):
             raise RecipeError(f"pack.{self.pack.limit}: at most model.language.context, {context}")
         return model.with_vocabulary(vocab_size)

@@ -39,12 +39,15 @@ def hasten(model: LCLModel, settings: SpeedSettings, backend: str = "inductor", 
         is_half: whether activations are bfloat16.
 
     Raises:
-        RecipeError: blocks shall be compiled whose attention splits a batch into its documents.
+        RecipeError: FlexAttention is asked for where there is none, or blocks shall be compiled whose
+            attention splits a batch into its documents.
     """
     model.language.attention = settings.attention
     model.language.checkpoint_blocks = settings.checkpoint_blocks
     model.vision.vit.set_grad_checkpointing(settings.checkpoint_blocks)
     on_cuda = next(model.parameters()).is_cuda
+    if settings.attention == "flex" and not on_cuda:
+        raise RecipeError("speed.attention=flex: runs on CUDA only; leave it at auto")
     splits = on_cuda and not is_half and settings.attention != "flex"  # compiled anew for every batch
     if splits and settings.compile is True:
         raise RecipeError("speed.compile in float32 on CUDA: set speed.attention=flex, or compile=false")

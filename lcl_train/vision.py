@@ -74,9 +74,15 @@ def _create(settings: VisionSettings, sizes: dict[str, int]) -> Any:
         raise RecipeError(
             f"vision.name {settings.name!r}: {error}; take a plain ViT of timm.list_models('vit_*')"
         ) from error
-    if not hasattr(vit, "num_prefix_tokens") or not hasattr(vit, "patch_embed"):
+    attentions = [getattr(block, "attn", None) for block in getattr(vit, "blocks", [None])]
+    is_plain = all(hasattr(vit, name) for name in ("num_prefix_tokens", "patch_embed"))
+    if not is_plain or not all(hasattr(each, "head_dim") for each in attentions):
         raise RecipeError(
             f"vision.name {settings.name!r} is no plain ViT; take one of timm.list_models('vit_*')"
+        )
+    if not all(vit.patch_embed.grid_size):
+        raise RecipeError(
+            f"vision.patch_size: larger than the image of {settings.image_size} pixels; change either"
         )
     return vit
 

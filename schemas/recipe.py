@@ -37,9 +37,9 @@ Member = Annotated[str | dict[str, Section | str | None], BeforeValidator(check_
 
 
 class Settings(BaseModel):
-    """What every step is: its own settings, frozen, with a misspelt name refused."""
+    """What every step is: its own settings, frozen, with a misspelt name and what is no number refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TokenizerSection(Settings):

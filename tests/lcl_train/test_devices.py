@@ -60,3 +60,5 @@ def test_a_device_that_is_not_here_is_told():
         find_device("gpu")
     with pytest.raises(RecipeError, match=r"device cuda:99: this machine has \d+ CUDA devices"):
         find_device("cuda:99")
+    with pytest.raises(RecipeError, match="device meta: LCL trains on cpu and cuda; give auto"):
+        find_device("meta")

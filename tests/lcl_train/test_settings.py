@@ -38,6 +38,12 @@ def test_model_sizes_are_the_presets_but_for_what_is_given():
         ({"rows": "many"}, "rows"),
         ({"preset": "nanno"}, "did you mean nano"),
         ({"model": {"vision": {"imagesize": 3}}}, "model.vision.imagesize: no such setting"),
+        ({"model": {"vision": {"heads": 0}}}, r"model\.vision\.heads: Input should be greater than 0"),
+        ({"model": {"vision": {"visual_tokens": -4}}}, r"visual_tokens: Input should be greater than 0"),
+        ({"model": {"language": {"vocab_size": 9}}}, r"vocab_size: the shards decide it; leave it out"),
+        ({"optimizer": {"betas": [1.5, 0.9]}}, r"optimizer\.betas\.0: Input should be less than 1"),
+        ({"epochs": float("inf")}, "epochs: Input should be a finite number"),
+        ({"weights": [1, float("nan")]}, r"weights\.1: Input should be a finite number"),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(section, message):
@@ -50,6 +56,8 @@ def test_a_setting_of_the_objective_needs_no_name():
     assert train.objective == {"lcl": {"contrastive_weight": 0.3}}
     named = Train.settled({"objective": {"lcl": {"chunk": 8}}}, {"objective": {"lcl": {"chunk": 9}}})
     assert named.objective == {"lcl": {"chunk": 9}}
-    assert Train.settled({}, {"objective": "lcl"}).objective == "lcl"
+    assert Train.settled({}, {"objective": "lcl"}).objective == Train.settled({}, {}).objective == "lcl"
+    with pytest.raises(RecipeError, match=r"train\.objective: write a name"):
+        Train.settled({"objective": "clip"}, {"objective": None})
     third = Train.settled({}, {"objective": {"mine.here:Mine": {"x": 1}}})
     assert third.objective == {"mine.here:Mine": {"x": 1}}

@@ -8,6 +8,7 @@ from lcl_data.shards import Shards
 from lcl_train.run import Run, find_objective
 from lcl_train.speed import SpeedSettings, hasten
 from lcl_train.task import Task
+from schemas.errors import RecipeError
 from tests.lcl_train import tiny
 
 SIZES = {"vision": {"layers": 2}, "language": {"layers": 2}}
@@ -85,6 +86,11 @@ def test_state_does_not_tell_how_it_is_run(shards, tmp_path):
     run = run_of(shards, tmp_path / "a", speed={"compile": True, "checkpoint_blocks": True})
     plain = run_of(shards, tmp_path / "b")
     assert run.model.state_dict().keys() == plain.model.state_dict().keys()
+
+
+def test_flex_is_refused_where_nothing_would_come_of_it(shards, tmp_path):
+    with pytest.raises(RecipeError, match=r"speed\.attention=flex: runs on CUDA only; leave it at auto"):
+        run_of(shards, tmp_path, speed={"attention": "flex"})
 
 
 @pytest.mark.gpu

@@ -25,10 +25,15 @@ def test_other_vits_of_timm_serve(name, prefix):
     assert encoder(torch.randn(1, 3, 64, 64)).shape == (1, 16, 48)
 
 
-@pytest.mark.parametrize("name", ["vit_of_nowhere", "resnet18"])
+@pytest.mark.parametrize("name", ["vit_of_nowhere", "resnet18", "beit_base_patch16_224"])
 def test_what_is_no_vit_is_refused(name):
     with pytest.raises(RecipeError, match=name):
-        VisionEncoder(VisionSettings(name=name))
+        VisionEncoder(VisionSettings(name=name, width=48, layers=1, heads=2))
+
+
+def test_a_patch_larger_than_its_image_is_refused():
+    with pytest.raises(RecipeError, match=r"vision\.patch_size: larger than the image of 32 pixels"):
+        VisionEncoder(NANO.model_copy(update={"patch_size": 64}))
 
 
 def pool_of(patches, heads, visual_tokens):
