@@ -32,7 +32,7 @@ def shards(tmp_path_factory):
     return tiny.write_shards(tmp_path_factory.mktemp("shards"), documents)
 
 
-def learnt(shards, objective, parts):
+def learnt(shards, objective, parts, is_half=False):
     """The loss of a step of four rows in some micro-batches, and its gradients."""
     objective = build("lcl_train.objectives", objective, Objective)
     sizes = tiny.settings().model_settings(70)
@@ -41,7 +41,7 @@ def learnt(shards, objective, parts):
     pack = tiny.settings().pack
     fitting = Fitting(4, pack, task.model.slots, 16, seed=5, layout=objective.layout, accumulate=parts)
     batches = iter(Loader(Shards(shards), fitting, workers=0))
-    loss = accumulate.backward(task, task, [next(batches) for _ in range(parts)], is_half=False)
+    loss = accumulate.backward(task, task, [next(batches) for _ in range(parts)], is_half)
     return loss, {name: p.grad for name, p in task.named_parameters() if p.grad is not None}
 
 
@@ -55,6 +55,19 @@ def test_micro_batches_are_the_whole_batch(shards, objective):
         assert len(loss.latents) == len(whole.latents)
         norm = torch.stack([gradient.norm() for gradient in expected.values()]).norm().item()
         torch.testing.assert_close(gradients, expected, rtol=0, atol=1e-6 * norm)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("objective", ["lcl", "blip2", "masked"])
+def test_half_precision_gives_the_same_losses_and_direction_to_its_rounding(shards, objective, parts):
+    whole, exact = learnt(shards, objective, 1)
+    loss, gradients = learnt(shards, objective, parts, is_half=True)
+    terms = [name for name in whole.parts if "recall" not in name and name != "bound"]
+    for name in terms:
+        torch.testing.assert_close(loss.parts[name], whole.parts[name], rtol=2e-2, atol=1e-3)
+    assert gradients.keys() == exact.keys() and loss.parts["total"] != whole.parts["total"]
+    flat, expected = (torch.cat([x[name].flatten() for name in exact]) for x in (gradients, exact))
+    assert torch.cosine_similarity(flat, expected, dim=0) > 0.995
 
 
 def test_the_contrast_is_among_the_images_of_all_micro_batches(shards):

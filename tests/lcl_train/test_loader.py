@@ -46,6 +46,19 @@ def test_the_batches_do_not_depend_on_the_number_of_threads(shards, workers):
     assert_equal(take(Loader(shards, FITTING, 1), 12), take(Loader(shards, FITTING, workers), 12))
 
 
+@pytest.mark.parametrize("layout", [Layout(), Layout("pairs", captions=True, mismatches=True)])
+def test_tars_give_the_batches_and_states_of_arrow(shards, tmp_path, layout):
+    fitting = replace(FITTING, layout=layout, holdout=0.01)
+    loaders = [
+        Loader(shards, fitting, 0),
+        Loader(Shards(tiny.write_tars(tmp_path / "t", DOCUMENTS)), fitting, 2),
+    ]
+    arrow, tars = (take(loader, 20) for loader in loaders)
+    assert_equal(tars, arrow)
+    places = [{**loader.state_dict(), "of": None} for loader in loaders]
+    assert places[0] == places[1]
+
+
 def whole_ids(batches):
     return Counter(document for batch in batches for document in batch.documents if document)
 

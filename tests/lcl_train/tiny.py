@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from lcl_data.shards import SpecialTokens
+from lcl_data.containers import WebdatasetWriter
+from lcl_data.sequence import Row
+from lcl_data.shards import Sequence, SpecialTokens
 from lcl_train.layout import Part, Segment
 from lcl_train.settings import Train
 from schemas.overrides import laid_over, settle
@@ -85,6 +87,22 @@ def write_shards(folder, documents, per_shard=16):
             pa.ipc.new_file(file, schema) as out,
         ):
             out.write_table(table)
+    return folder
+
+
+def write_tars(folder, documents, per_shard=16):
+    """The same rows in the other container."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, start in enumerate(range(0, len(documents), per_shard)):
+        path = folder / f"{number:05d}.tar"
+        writer = WebdatasetWriter(path, path.with_suffix(".tar.idx"), SPECIALS)
+        for document in documents[start : start + per_shard]:
+            anchors = [each and (each["start"], each["end"]) for each in document["anchors"]]
+            ids = np.array(document["tokens"], np.int32)
+            texts = ["text", *[None] * len(anchors)]
+            sequence = Sequence(**{**document, "tokens": ids, "anchors": anchors})
+            writer.write(Row(sequence, texts, [None] * len(anchors)))
+        writer.close()
     return folder
 
 
