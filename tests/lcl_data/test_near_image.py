@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageEnhance
 
 from lcl_data import hamming
 from lcl_data.dedupe.near_image import NearImage
@@ -24,41 +23,11 @@ from schemas.documents import Image
 from schemas.errors import RecipeError
 from tests.lcl_data.corpus import bytes_of, document, read_documents, write_documents
 from tests.lcl_data.loopback import Answer, running
+from tests.lcl_data.painted import diagram, jpeg, photograph, recoded
 from tests.lcl_data.sharding import make_store
 from tests.lcl_data.stores import SETTINGS, write_docs
 
 HASH = NearImage(likeness=0, scope="corpus")
-
-
-def diagram(seed, word="", size=(256, 200)):
-    """A few shapes on white, and a word: what perceptual hashes cannot tell apart by the word."""
-    rng = np.random.default_rng(seed)
-    image = Pillow.new("RGB", size, "white")
-    draw = ImageDraw.Draw(image)
-    for _ in range(6):
-        x, y, w, h = (int(part) for part in rng.integers(20, 120, 4))
-        draw.rectangle((x, y, x + w, y + h), fill=tuple(rng.integers(0, 255, 3).tolist()), outline="black")
-    draw.rectangle((150, 140, 245, 190), fill="white", outline="black")
-    draw.text((156, 152), word, fill="black", font_size=22)
-    return image
-
-
-def photograph(seed, size=(240, 200)):
-    rng = np.random.default_rng(seed)
-    layers = [rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for side in (3, 12, 48)]
-    grown = [np.asarray(Pillow.fromarray(x).resize(size, Pillow.Resampling.BICUBIC), float) for x in layers]
-    return Pillow.fromarray((0.5 * grown[0] + 0.3 * grown[1] + 0.2 * grown[2]).astype(np.uint8))
-
-
-def jpeg(image, quality=90):
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality)
-    return file.getvalue()
-
-
-def recoded(image, scale=0.8, quality=45, brightness=1.05):
-    small = image.resize((int(image.width * scale), int(image.height * scale)), Pillow.Resampling.LANCZOS)
-    return jpeg(ImageEnhance.Brightness(small).enhance(brightness), quality)
 
 
 def corpus(folder, pictures, per_document=1, shards=2):

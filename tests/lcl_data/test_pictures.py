@@ -1,6 +1,5 @@
 """Every kind of bytes a server may call a picture."""
 
-import hashlib
 import io
 import subprocess
 import sys
@@ -15,45 +14,13 @@ from PIL import Image, ImageOps
 from lcl_data import pictures
 from lcl_data.phash import phash
 from lcl_data.pictures import Picture, Prepared, Refusal, prepare
-
-SETTINGS = Picture()
-
-
-def drawing(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Smooth colours with some texture: compresses like a photograph."""
-    random = np.random.default_rng(seed)
-    coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16)
-    return Image.fromarray(np.clip(smooth + random.integers(-9, 10, smooth.shape), 0, 255).astype(np.uint8))
-
-
-def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
-
-
-def prepared(data: bytes, settings: Picture = SETTINGS) -> Prepared:
-    result = prepare(data, settings)
-    assert isinstance(result, Prepared), result
-    assert result.sha256 == hashlib.sha256(result.content).hexdigest()
-    with Image.open(io.BytesIO(result.content)) as image:
-        assert image.format == "JPEG" and image.size == (result.width, result.height)
-    return result
-
-
-def pixels(result: Prepared) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(result.content)).convert("RGB")).astype(int)
+from tests.lcl_data.painted import SETTINGS, distance, drawing, encoded, pixels, prepared
 
 
 def reason(data: bytes, settings: Picture = SETTINGS) -> str:
     result = prepare(data, settings)
     assert isinstance(result, Refusal), result
     return result.reason
-
-
-def distance(one: int, other: int) -> int:
-    return (one ^ other).bit_count()
 
 
 def test_equal_pixels_are_stored_as_equal_bytes_whatever_format_they_came_in():
