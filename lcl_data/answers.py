@@ -1,6 +1,7 @@
-"""One URL to one answer: redirects followed by hand, headers obeyed, a byte cap kept, failures named.
+"""One URL to one answer: headers obeyed, a byte cap kept, failures named.
 
-Redirects are not left to aiohttp so that every hop meets the same checks of scheme, address and opt-out.
+Redirects are not left to aiohttp so that every hop meets the same checks of scheme, address and opt-out, and
+waits for its turn at its host.
 """
 
 import time
@@ -29,6 +30,7 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (TimeoutError, "timeout"),
     (OSError, "connection"),
     (ValueError, "bad_url"),
+    (Exception, "bad_response"),  # a server may say what no library foresaw
 )
 
 
@@ -53,25 +55,23 @@ class Answer:
     retry_after_s: float | None = None
 
 
-async def follow(
-    session: aiohttp.ClientSession, url: URL, max_redirects: int, max_bytes: int, disallowed: Collection[str]
-) -> Answer:
-    """Get a URL, following at most `max_redirects` redirects.
+async def ask(
+    session: aiohttp.ClientSession, url: URL, max_bytes: int, disallowed: Collection[str]
+) -> Answer | URL:
+    """Get a URL; a redirect is answered by the address it leads to.
 
     Raises:
-        aiohttp.ClientError, OSError, ValueError: whatever `explain` explains.
+        Exception: whatever `explain` explains.
     """
-    for _ in range(max_redirects + 1):
-        if url.scheme not in _SCHEMES:
-            return Answer(reason="bad_scheme" if url.scheme else "bad_url", detail=str(url)[:200])
-        async with session.get(url, allow_redirects=False) as response:
-            if no := _opt_out(response.headers, disallowed):
-                return Answer(reason="opted_out", detail=f"X-Robots-Tag: {no}", http_status=response.status)
-            target = response.headers.get("Location")
-            if target is None or response.status not in _REDIRECTS:
-                return await _read(response, max_bytes)
-            url = url.join(URL(target))
-    return Answer(reason="too_many_redirects", detail=f"more than {max_redirects}, the last to {url}")
+    if url.scheme not in _SCHEMES:
+        return Answer(reason="bad_scheme" if url.scheme else "bad_url", detail=str(url)[:200])
+    async with session.get(url, allow_redirects=False) as response:
+        if no := _opt_out(response.headers, disallowed):
+            return Answer(reason="opted_out", detail=f"X-Robots-Tag: {no}", http_status=response.status)
+        target = response.headers.get("Location")
+        if target is None or response.status not in _REDIRECTS:
+            return await _read(response, max_bytes)
+        return url.join(URL(target))
 
 
 def explain(error: Exception, timeout_s: float) -> Answer:
@@ -81,6 +81,13 @@ def explain(error: Exception, timeout_s: float) -> Answer:
     reason = next(reason for kind, reason in _REASONS if isinstance(error, kind))
     detail = f"not done after {timeout_s:g} s" if reason == "timeout" else f"{type(error).__name__}: {error}"
     return Answer(reason=reason, detail=detail, may_retry=reason == "connection")
+
+
+def is_transient(reason: str | None) -> bool:
+    """Whether a URL that failed for this reason may succeed another day."""
+    if reason in ("timeout", "dns", "unreachable", "connection", "http_429", "carrier_missing"):
+        return True
+    return reason is not None and reason.startswith("http_5")
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> Answer:
@@ -116,9 +123,9 @@ def _seconds(retry_after: str | None) -> float | None:
     """Retry-After as seconds from now: it is a number or a date (RFC 9110, 10.2.3)."""
     if retry_after is None:
         return None
-    if retry_after.strip().isdigit():
+    if retry_after.strip().isdecimal():
         return float(retry_after)
     try:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of twenty digits
         return None

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lcl_data import exchange, files, img2dataset, previous, store
+from lcl_data.answers import is_transient
 from lcl_data.decoders import Decoders, decoders
 from lcl_data.draft import Draft
 from lcl_data.engine import Engine, Progress
-from lcl_data.fetch import Fetch, is_transient
+from lcl_data.fetch import Fetch
 from lcl_data.filling import Filling, Known
 from lcl_data.foreign import refuse
 from lcl_data.frames import sound_units

@@ -12,19 +12,19 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from ipaddress import ip_network
+from time import monotonic
 
 import aiohttp
 from pydantic import Field, field_validator
 from yarl import URL
 
 from lcl_data.addresses import Guard
-from lcl_data.answers import Answer, explain, follow
+from lcl_data.answers import Answer, ask, explain
 from lcl_data.carriers import Carrier
 from schemas.errors import ImageError
 from schemas.recipe import Settings
 
 LOOKAHEAD = 10_000  # URLs waiting for their host while others go ahead; a shard's worth
-_KEEP_ALIVE_S = 4.0  # longer keeps thousands of idle sockets of hosts that are asked once
 
 
 class Fetch(Settings):
@@ -35,7 +35,7 @@ class Fetch(Settings):
         8, ge=1, description="requests and connections to one host (8: LAION's own fix for shared CDNs)"
     )
     timeout_s: float = Field(
-        20.0, gt=0, description="total deadline of an attempt: look-up, redirects and the last byte"
+        20.0, gt=0, description="deadline of an attempt: look-up, redirects, last byte; no turns at hosts"
     )
     max_bytes: int = Field(
         32 << 20, ge=1, description="longer bodies are refused, by Content-Length or while reading"
@@ -70,6 +70,18 @@ class Fetch(Settings):
     def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(ip_network(network)) for network in networks)
 
+    @field_validator("disallowed")
+    @classmethod
+    def _as_robots_are_read(cls, directives: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(directive.strip().lower() for directive in directives)
+
+    @field_validator("user_agent")
+    @classmethod
+    def _is_a_header(cls, agent: str) -> str:
+        if not agent.isprintable():
+            raise ValueError(f"user_agent {agent!r}: a header is one line of printable characters")
+        return agent
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -99,19 +111,14 @@ class _Job:
     index: int
     text: str
     target: URL | Carrier
+    left_s: float  # of the deadline of this attempt
+    hops: int = 0
     attempts: int = 0
 
     @property
     def host(self) -> str:
         """Whose slots it takes; the disk counts as one host."""
-        return "" if isinstance(self.target, Carrier) else self.target.host or ""
-
-
-def is_transient(reason: str | None) -> bool:
-    """Whether a URL that failed for this reason may succeed another day."""
-    if reason in ("timeout", "dns", "unreachable", "connection", "http_429", "carrier_missing"):
-        return True
-    return reason is not None and reason.startswith("http_5")
+        return "" if isinstance(self.target, Carrier) else self.target.raw_host or ""
 
 
 async def fetch_all(urls: AsyncIterable[str | Carrier], settings: Fetch) -> AsyncGenerator[Fetched, None]:
@@ -170,7 +177,8 @@ class _Pool:
             index, count = count, count + 1
             await self._room.acquire()
             try:
-                self._admit(_Job(index, str(url), url if isinstance(url, Carrier) else URL(url)))
+                target = url if isinstance(url, Carrier) else URL(url)
+                self._admit(_Job(index, str(url), target, self._settings.timeout_s))
             except ValueError as error:
                 self._room.release()
                 await self._results.put(Fetched(index, str(url), None, "bad_url", str(error), None))
@@ -198,8 +206,11 @@ class _Pool:
         while True:
             job = await self._ready.get()
             answer = await self._attempt(job)
+            if isinstance(answer, URL):
+                self._go_on(job, answer)
+                continue
             if (wait_s := self._wait_s(answer, job.attempts)) is not None:
-                job.attempts += 1
+                job.attempts, job.left_s = job.attempts + 1, self._settings.timeout_s
                 # The slot of the host stays taken meanwhile, so that a host which asks for time gets it.
                 asyncio.get_running_loop().call_later(wait_s, self._ready.put_nowait, job)
                 continue
@@ -207,17 +218,30 @@ class _Pool:
             self._room.release()
             await self._results.put(_fetched(job, answer))
 
-    async def _attempt(self, job: _Job) -> Answer:
+    def _go_on(self, job: _Job, target: URL) -> None:
+        """Follow a redirect; at another host the job waits for its turn, and so holds up nobody."""
+        host, job.target, job.hops = job.host, target, job.hops + 1
+        if job.host == host:
+            self._ready.put_nowait(job)
+            return
+        self._release(host)
+        self._admit(job)
+
+    async def _attempt(self, job: _Job) -> Answer | URL:
+        """What a job comes to, or the address where it goes on."""
         settings = self._settings
         if isinstance(job.target, Carrier):
             return await asyncio.to_thread(_carried, job.target, settings.max_bytes)
+        if job.hops > settings.max_redirects:
+            return Answer(reason="too_many_redirects", detail=f"{job.hops}, the last to {job.target}")
+        began = monotonic()
         try:
-            async with asyncio.timeout(settings.timeout_s):
-                return await follow(
-                    self._session, job.target, settings.max_redirects, settings.max_bytes, settings.disallowed
-                )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            async with asyncio.timeout(job.left_s):
+                return await ask(self._session, job.target, settings.max_bytes, settings.disallowed)
+        except Exception as error:  # nothing a server does ends the command
             return explain(error, settings.timeout_s)
+        finally:
+            job.left_s -= monotonic() - began
 
     def _wait_s(self, answer: Answer, attempts: int) -> float | None:
         """Seconds until the next attempt; None if there shall be none."""
@@ -247,7 +271,7 @@ async def _session(settings: Fetch) -> AsyncIterator[aiohttp.ClientSession]:
         limit=0,  # the number of workers is the limit
         limit_per_host=settings.per_host,  # also for hosts reached by a redirect
         ttl_dns_cache=300,
-        keepalive_timeout=_KEEP_ALIVE_S,
+        keepalive_timeout=4.0,  # longer keeps thousands of idle sockets of hosts that are asked once
         socket_factory=Guard(settings.allow_private, settings.allow_networks),
     )
     headers = {

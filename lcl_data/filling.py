@@ -11,10 +11,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from lcl_data import store
+from lcl_data.answers import is_transient
 from lcl_data.batches import Batches
 from lcl_data.carriers import Carrier
 from lcl_data.decoders import Decoders
-from lcl_data.fetch import Fetch, Fetched, fetch_all, is_transient
+from lcl_data.fetch import Fetch, Fetched, fetch_all
 from lcl_data.pictures import Picture, Prepared, Refusal
 from lcl_data.spool import Spool
 from lcl_data.stage import Unit
@@ -54,6 +55,7 @@ class Filling:
         finally:  # of an error, and of its threads: what waits on a full disk must not fill it further
             for spool in self._open:
                 spool.discard()
+                spool.draft.discard()
         self._report(self._settled)
 
     async def _run(self, todo: list[Unit], batches: "Batches[tuple[_Place, Fetched]]") -> None:

@@ -1,4 +1,4 @@
-"""A real HTTP server on 127.0.0.1 and 127.0.0.2 with answers, delays and faults written down by the test."""
+"""A real HTTP server on 127.0.0.1 to 127.0.0.40 with answers, delays and faults written down by the test."""
 
 import asyncio
 import threading
@@ -18,6 +18,7 @@ class Answer:
     wait_s: float = 0.0  # before the first byte
     drip_s: float = 0.0  # between single bytes of the body
     cut: bool = False  # break the connection after half of the body
+    raw: bytes | None = None  # all that is sent instead, before the connection is closed
 
 
 class Loopback:
@@ -34,7 +35,8 @@ class Loopback:
     async def listen(self) -> None:
         self._servers.append(await asyncio.start_server(self.connect, "127.0.0.1", 0))
         self.port = self._servers[0].sockets[0].getsockname()[1]
-        self._servers.append(await asyncio.start_server(self.connect, "127.0.0.2", self.port))
+        others = [f"127.0.0.{number}" for number in range(2, 41)]
+        self._servers.append(await asyncio.start_server(self.connect, others, self.port))
 
     async def stop(self) -> None:
         for server in self._servers:
@@ -76,6 +78,10 @@ class Loopback:
 
     async def _send(self, answer: Answer, writer: asyncio.StreamWriter) -> bool:
         await asyncio.sleep(answer.wait_s)
+        if answer.raw is not None:
+            writer.write(answer.raw)
+            await writer.drain()
+            return False
         length = {} if "Transfer-Encoding" in answer.headers else {"Content-Length": str(len(answer.body))}
         headers = {**length, **answer.headers}
         lines = [

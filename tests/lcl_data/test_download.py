@@ -1,5 +1,6 @@
 """`lcl download` as a whole, against a real server: ledger, resumption, retries, and equal bytes."""
 
+import io
 import json
 import os
 import signal
@@ -11,9 +12,11 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image as Pixels
 
 from lcl_data.download import Download, download
 from lcl_data.engine import Engine
@@ -23,6 +26,7 @@ from schemas.manifest import read_manifest
 from tests.lcl_data.corpus import document, rejects, write_documents
 from tests.lcl_data.loopback import Answer, running
 from tests.lcl_data.stores import SETTINGS, contents, picture, rows, serve_pictures, write_docs
+from tests.lcl_data.test_pictures import drawing, encoded
 
 
 @pytest.fixture
@@ -68,6 +72,41 @@ def test_every_outcome_is_a_row(server, tmp_path):
     assert manifest.ledger.images.rejected == Counter(filter(None, expected.values()))
     stats = json.loads((tmp_path / "store" / "00000_stats.json").read_text())
     assert (stats["count"], stats["successes"], stats["status_dict"]["opted_out"]) == (10, 1, 1)
+
+
+def test_pictures_of_every_kind_are_stored_as_they_look(server, tmp_path):
+    colours, exif = drawing(120, 90), Pixels.Exif()
+    exif[0x0112] = 6  # to be turned right by a quarter
+    ramp = np.linspace(0, 65535, 120 * 90).astype(np.uint16).reshape(90, 120)
+    half = colours.copy().convert("RGBA")
+    half.putalpha(Pixels.fromarray(np.repeat([[0, 255]], 60, axis=1).repeat(90, axis=0).astype(np.uint8)))
+    palette = half.quantize(64)
+    white = Pixels.new("RGB", half.size, "white")
+    white.paste(colours.crop((60, 0, 120, 90)), (60, 0))
+    moving = {"save_all": True, "append_images": [Pixels.new("RGB", colours.size)], "duration": 50}
+    kinds = {
+        "cmyk.jpg": (encoded(colours.convert("CMYK"), quality=95), colours),
+        "sixteen.png": (
+            encoded(Pixels.fromarray(ramp), "PNG"),
+            Pixels.fromarray((ramp >> 8).astype(np.uint8)),
+        ),
+        "palette.png": (encoded(palette, "PNG"), white),
+        "turned.jpg": (encoded(colours, quality=95, exif=exif), colours.rotate(-90, expand=True)),
+        "moving.gif": (encoded(colours, "GIF", **moving), colours),
+        "moving.webp": (encoded(colours, "WEBP", quality=95, **moving), colours),
+    }
+    urls = {server.serve(f"/{name}", Answer(sent)): look for name, (sent, look) in kinds.items()}
+    bomb = server.serve("/bomb.png", Answer(encoded(Pixels.new("1", (9000, 9000)), "PNG")))
+    download(write_docs(tmp_path / "docs", [*urls, bomb]), tmp_path / "store", SETTINGS, Engine(1))
+    found = rows(tmp_path / "store")
+    assert found.pop(bomb)["reason"] == "too_many_pixels"
+    stored = read_pictures(tmp_path / "store", [row["key"] for row in found.values()])
+    for url, look in urls.items():
+        row, seen = found[url], Pixels.open(io.BytesIO(stored[found[url]["key"]]))
+        assert (row["width"], row["height"]) == seen.size == look.size
+        assert row["is_animated"] == ("moving" in url)
+        apart = np.asarray(seen.convert("RGB"), int) - np.asarray(look.convert("RGB"), int)
+        assert np.abs(apart).mean() < 12, url  # a palette has few colours
 
 
 def test_private_addresses_are_refused_unless_allowed(server, tmp_path):

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from ipaddress import ip_address
 from time import monotonic
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lcl_data.addresses import Guard, is_public
-from lcl_data.fetch import Fetch, Fetched, fetch_all, is_transient
+from lcl_data.answers import explain, is_transient
+from lcl_data.fetch import Fetch, Fetched, fetch_all
 from lcl_data.robots import directives
 from tests.lcl_data.loopback import Answer, Loopback, running
 
@@ -97,6 +97,39 @@ def test_429_that_asks_for_too_long_is_given_up_but_may_be_tried_another_day(ser
     assert server.counts["/a"] == 1
 
 
+@pytest.mark.parametrize(
+    "after",
+    ["soon", "", "Â²", "-1", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "1 Jan 2026 9999999999:00"],
+)
+def test_a_retry_after_that_says_no_time_is_as_if_it_were_not_there(server, after):
+    url = server.serve("/a", Answer(status=503, headers={"Retry-After": after}), Answer(b"here"))
+    assert fetch(OPEN, url)[0].content == b"here"
+
+
+HEAD = (
+    b"HTTP/1.1 %d X\r\nRetry-After: Mon, 01 Jan 2026 00:00:00 GMT\r\nLocation: http://[::1]:80/a%%20b\r\n"
+    b"X-Robots-Tag: bot: none, unavailable_after: 1 Jan 2026\r\nContent-Encoding: gzip\r\n"
+    b"Set-Cookie: a=b; c\r\nContent-Type: image/png; charset=utf-8\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n"
+)
+
+
+def test_whatever_bytes_a_server_sends_have_a_reason(server):
+    random = np.random.default_rng(0)
+    urls = []
+    for number in range(300):
+        sent = bytearray(HEAD % random.choice([200, 302, 503]))
+        for place in random.integers(len(sent), size=random.integers(6)):
+            sent[place : place + random.integers(3)] = random.bytes(random.integers(1, 24))
+        urls.append(server.serve(f"/{number}", Answer(raw=bytes(sent))))
+    results = fetch(OPEN.model_copy(update={"retries": 0, "per_host": 32, "timeout_s": 2}), *urls)
+    assert len(results) == 300 and all((f.reason is None) == (f.content is not None) for f in results)
+
+
+def test_an_error_that_nobody_foresaw_has_a_reason_too():
+    assert explain(AssertionError("odd"), 1.0).reason == "bad_response"
+
+
 def test_a_broken_connection_is_tried_again(server):
     url = server.serve("/a", Answer(b"whole body", cut=True), Answer(b"whole body"))
     assert fetch(OPEN, url)[0].content == b"whole body"
@@ -121,6 +154,33 @@ def test_redirects_are_followed_up_to_a_limit(server):
     server.serve("/9", Answer(b"end"))
     assert fetch(OPEN, server.url("/4"))[0].content == b"end"
     assert reason(OPEN, server.url("/3")) == "too_many_redirects"
+
+
+def test_many_hosts_that_redirect_to_one_wait_for_it_and_hold_up_nobody(server):
+    urls = []
+    for n in range(3, 41):
+        server.serve(f"/{n}", Answer(status=302, headers={"Location": server.url(f"/to/{n}", "127.0.0.2")}))
+        server.serve(f"/to/{n}", Answer(b"x", wait_s=0.1))
+        urls.append(server.url(f"/{n}", f"127.0.0.{n}"))
+    urls.append(server.serve("/quick", Answer(b"quick")))
+    settings = OPEN.model_copy(update={"per_host": 2, "concurrency": 24, "timeout_s": 1.0})
+
+    async def collect() -> list[Fetched]:
+        return [fetched async for fetched in fetch_all(one_by_one(urls), settings)]
+
+    results = asyncio.run(collect())  # takes two seconds, twice the deadline
+    assert [f.reason for f in results] == [None] * 39
+    assert [f.content for f in results].index(b"quick") < 10
+
+
+def test_the_deadline_is_one_for_all_redirects_and_not_for_all_attempts(server):
+    for n in range(3):
+        server.serve(f"/{n}", Answer(status=302, headers={"Location": f"/{n + 1}"}, wait_s=0.3))
+    server.serve("/3", Answer(b"end", wait_s=0.3))
+    assert reason(OPEN.model_copy(update={"timeout_s": 0.8}), server.url("/0")) == "timeout"
+    assert server.counts == {"/0": 1, "/1": 1, "/2": 1}
+    late = server.serve("/late", Answer(status=503, wait_s=0.5), Answer(b"here", wait_s=0.5))
+    assert reason(OPEN.model_copy(update={"timeout_s": 0.8}), late) is None
 
 
 def test_redirect_to_a_private_address_is_refused(server):
@@ -181,6 +241,12 @@ def test_other_robots_directives_are_no_opt_out(server):
     assert directives(["a: noai, none", "noindex"]) == {"noai", "none", "noindex"}
 
 
+def test_a_directive_of_ones_own_is_honoured_however_it_is_written(server):
+    url = server.serve("/a", Answer(b"picture", headers={"X-Robots-Tag": "notrain"}))
+    assert reason(Fetch(allow_private=True, disallowed=("NoTrain ",)), url) == "opted_out"
+    assert reason(OPEN, url) is None
+
+
 def test_too_long_a_body_is_refused_by_its_header_and_while_reading(server):
     settings = OPEN.model_copy(update={"max_bytes": 1000})
     assert reason(settings, server.serve("/declared", Answer(b"x" * 1001))) == "too_large"
@@ -223,20 +289,10 @@ def test_a_failing_source_of_urls_reaches_the_caller():
         asyncio.run(collect())
 
 
-def test_which_addresses_are_public():
-    for text in ("1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"):
-        assert is_public(ip_address(text)), text
-    v4 = "127.0.0.1 10.0.0.1 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 240.0.0.1"
-    v6 = "::1 :: fe80::1 fc00::1 ff02::1 fec0::1 64:ff9b:1::1 2001:db8::1"
-    carriers = "::ffff:10.0.0.1 64:ff9b::7f00:1 2002:7f00:1:: ::127.0.0.1"
-    for text in f"{v4} 198.18.0.1 192.0.2.1 255.255.255.255 {v6} {carriers}".split():
-        assert not is_public(ip_address(text)), text
-    assert Guard(allow_networks=("10.0.0.0/8",)).permits("10.1.2.3")
-    assert not Guard().permits("fe80::1%eth0")
-
-
 def test_a_misspelt_setting_or_network_is_refused():
     with pytest.raises(ValidationError):
         Fetch(allow_networks=("not a network",))
     with pytest.raises(ValidationError):
         Fetch(timeout=3)
+    with pytest.raises(ValidationError, match="one line"):
+        Fetch(user_agent="me\nX-Other: you")
