@@ -54,7 +54,8 @@ class Download(Settings):
     images_per_shard: int = Field(10_000, ge=10, description="URLs per shard (10,000: img2dataset's own)")
     backend: Literal["lcl", "img2dataset"] = Field(
         "lcl",
-        description="lcl, or img2dataset's fetcher and resizer (an extra; cannot refuse private addresses)",
+        description="lcl, or img2dataset's fetcher and resizer (an extra; it cannot refuse private addresses "
+        "and has no limit per host and no cap on bytes)",
     )
 
     in_hand: int = Field(
@@ -93,6 +94,7 @@ def download(
         raise RecipeError("img2dataset never tries a failed URL again; use backend lcl for --retry-failed")
     stage, found = stage_of(docs, out, settings)
     if not retry_failed and (done := stage.finished()):
+        _clear(out, settings)
         return done
     stage.prepare()
     sound = [unit for unit in found if unit.payload]
@@ -111,16 +113,24 @@ def download(
             making.fill(shards, pool, retry_failed, engine.progress)
     why = "not as its manifest says; run the stage that wrote it again, then this one"
     manifest = stage.finish(shards, {unit.name: why for unit in found if not unit.payload})
+    _clear(out, settings)
+    return manifest
+
+
+def _clear(out: Path, settings: Download) -> None:
+    """Remove what a finished store has no use for; a run killed after its manifest leaves it to the next."""
     previous.remove(out)
     exchange.remove(out)
-    return manifest
+    if settings.backend == "img2dataset":
+        files.remove(out / img2dataset.FOLDER)
 
 
 def stage_of(docs: Path, out: Path, settings: Download) -> tuple[Stage, list[Unit]]:
     """The stage as `download` is about to fill it, and the document shards it reads."""
     units, torn = sound_units(docs)
     inputs = (input_of("documents", docs, DOCUMENTS_FROM), *torn)
-    return Stage("download", out, identity(settings), inputs, leaves=(previous.FOLDER,)), units
+    leaves = (previous.FOLDER, *([img2dataset.FOLDER] if settings.backend == "img2dataset" else []))
+    return Stage("download", out, identity(settings), inputs, leaves=leaves), units
 
 
 def identity(settings: Download) -> dict[str, Any]:

@@ -27,7 +27,17 @@ from lcl_data.urls import Urls
 from schemas.errors import RecipeError
 from schemas.images import FAILED_TO_DOWNLOAD, IMAGES, SUCCESS
 
-_FOLDER = "img2dataset"  # where it works, below the store
+FOLDER = "img2dataset"  # where it works, below the store
+# Settings that it would not hold.
+_UNHELD = (
+    "per_host",
+    "max_bytes",
+    "max_redirects",
+    "backoff_s",
+    "max_wait_s",
+    "user_agent",
+    "allow_networks",
+)
 _PROGRAM = "import json, sys, img2dataset; img2dataset.download(**json.loads(sys.argv[1]))"
 _NOBODY = "http://nobody.invalid/"  # keeps a shard without any web address from moving the following ones up
 # Nothing it or its dependencies start may call home.
@@ -49,14 +59,15 @@ def run(
         engine: `size` processes fetch and resize.
 
     Raises:
-        RecipeError: img2dataset is not installed or failed, or private addresses are not allowed.
+        RecipeError: img2dataset is not installed or failed, private addresses are not allowed, or a setting
+            is one that it does not have.
     """
     need_local(stage.out, "img2dataset writes to a local disk; name one, or use backend lcl")
-    _check(fetch, urls)
+    _check(fetch, picture, urls)
     todo = [draft for draft in drafts if proof_of(stage.out, draft.number, draft.digest) is None]
     if not todo:
         return
-    work = stage.out / _FOLDER
+    work = stage.out / FOLDER
     shutil.rmtree(work, ignore_errors=True)
     (work / "urls").mkdir(parents=True)
     for draft in drafts:
@@ -68,10 +79,9 @@ def run(
         references = {row.url: row.references for row in urls.rows(draft.number * size, size)}
         _adopt(work / "store", draft, references)
         engine.progress(stage.name, min(done * size, urls.count), urls.count)
-    shutil.rmtree(work)
 
 
-def _check(fetch: Fetch, urls: Urls) -> None:
+def _check(fetch: Fetch, picture: Picture, urls: Urls) -> None:
     if find_spec("img2dataset") is None:
         raise RecipeError(
             "backend img2dataset is not installed: pip install 'lcl[img2dataset]' (Python below 3.13)"
@@ -83,6 +93,13 @@ def _check(fetch: Fetch, urls: Urls) -> None:
         )
     if urls.are_carried:
         raise RecipeError("img2dataset cannot read pictures that the source brings along; use backend lcl")
+    standard = Fetch()
+    unheld = [f"fetch.{name}" for name in _UNHELD if getattr(fetch, name) != getattr(standard, name)]
+    unheld += ["picture.resample"] if picture.resample != Picture().resample else []
+    if unheld:
+        raise RecipeError(
+            f"img2dataset has nothing like {', '.join(unheld)}; leave it out, or use backend lcl"
+        )
 
 
 def _is_web(url: str) -> bool:

@@ -134,3 +134,14 @@ def test_whatever_lists_and_kills_came_before_the_store_is_as_if_made_at_once(se
     download(*last[:1], store, last[1], Engine(1))
     download(*last[:1], tmp_path / "fresh", last[1], Engine(1))
     assert contents(store) == contents(tmp_path / "fresh")
+
+
+def test_what_a_run_killed_after_its_manifest_left_is_cleared_away(server, tmp_path):
+    docs, store = write_docs(tmp_path / "docs", serve_pictures(server, 3)), tmp_path / "store"
+    first = download(docs, store, SETTINGS, Engine(1))
+    before = contents(store)
+    for leftover in (store / "exchange" / "urls-0" / "keys", store / "previous" / "00000"):
+        leftover.mkdir(parents=True)
+        (leftover / "00000.parquet").write_bytes(b"x")
+    assert download(docs, store, SETTINGS, Engine(1)) == first
+    assert contents(store) == before

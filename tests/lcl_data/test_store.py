@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pixels
 
 from lcl_data import foreign, store
-from lcl_data.download import Download, download
+from lcl_data.download import Download, download, stage_of
 from lcl_data.engine import Engine
 from lcl_data.fetch import Fetch
 from lcl_data.filter import filter_documents
@@ -29,6 +29,7 @@ from schemas.documents import Image
 from schemas.errors import RecipeError, ShardError
 from schemas.images import SUCCESS
 from schemas.manifest import read_manifest
+from schemas.overrides import laid_over, settle
 from tests.lcl_data.corpus import document, write_documents
 from tests.lcl_data.loopback import Answer, running
 from tests.lcl_data.test_download import contents, picture, write_docs
@@ -251,6 +252,33 @@ def test_img2dataset_as_backend_lands_in_the_same_layout(tmp_path):
     stored = store.read_pictures(tmp_path / "store", [row["key"] for row in rows])
     assert {row["url"] for row in rows} == set(urls) and len(stored) == 12
     assert all(min(Pixels.open(io.BytesIO(content)).size) == 256 for content in stored.values())
+
+
+def test_img2dataset_killed_at_its_work_is_run_again_in_its_folder_and_in_no_other(tmp_path):
+    docs = write_docs(tmp_path / "docs", ["http://127.0.0.1/x"])
+    (tmp_path / "store" / "img2dataset").mkdir(parents=True)
+    (tmp_path / "store" / "img2dataset" / "log.txt").write_text("killed")
+    assert stage_of(docs, tmp_path / "store", Download(backend="img2dataset"))[0].pending() == "never run"
+    with pytest.raises(RecipeError, match="holds 'img2dataset'"):
+        stage_of(docs, tmp_path / "store", Download())[0].pending()
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"fetch": {"max_bytes": 1000, "per_host": 2}}, "fetch.per_host, fetch.max_bytes"),
+        ({"fetch": {"user_agent": "me"}}, "fetch.user_agent"),
+        ({"picture": {"resample": "lanczos"}}, "picture.resample"),
+    ],
+)
+def test_a_setting_that_img2dataset_would_not_hold_is_refused(settings, named, tmp_path):
+    pytest.importorskip("img2dataset")
+    docs = write_docs(tmp_path / "docs", ["http://127.0.0.1/x"])
+    chosen = settle(
+        Download, laid_over({"backend": "img2dataset", "fetch": {"allow_private": True}}, settings)
+    )
+    with pytest.raises(RecipeError, match=f"nothing like {named}; leave it out"):
+        download(docs, tmp_path / "store", chosen, Engine(1))
 
 
 def test_img2dataset_as_backend_must_be_told_that_it_reaches_private_addresses(tmp_path):
