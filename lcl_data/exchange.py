@@ -133,7 +133,7 @@ def _group_folder(folder: Path, number: int) -> Path:
 
 def _sweep(folder: Path) -> None:
     for path in folder.glob(f"{files.TEMPORARY}*"):
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)  # a worker of a killed run may write in it to its last moment
 
 
 def _drain(engine: Engine, name: str, function: Callable[[Any], None], units: Sequence[Any]) -> None:
@@ -151,9 +151,14 @@ def _write_keys(folder: Path, keys: Keys, buckets: int, group: _Group) -> None:
     if final.exists():  # a cluster tries a task again whose worker died after its last act
         return
     draft = files.temporary(final)
-    for number, rows in enumerate(_parts(keys(unit) for unit in group.units)):
-        _write_part(draft / f"{number:05d}", rows, buckets)
-    draft.rename(final)
+    try:
+        for number, rows in enumerate(_parts(keys(unit) for unit in group.units)):
+            _write_part(draft / f"{number:05d}", rows, buckets)
+        draft.rename(final)
+    except Exception:
+        shutil.rmtree(draft, ignore_errors=True)  # of a full disk: it must not fill it further
+        if not final.exists():  # else a worker that was given up has made the same meanwhile
+            raise
 
 
 def _parts(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:

@@ -155,7 +155,7 @@ def sweep(folder: Path) -> None:
     """Remove what a killed run left half-written; of object storage, what it left on this machine."""
     drafts = f"{TEMPORARY}{_digest_of(folder)}-*" if is_remote(folder) else f"{TEMPORARY}*"
     for path in (_waiting_room() if is_remote(folder) else folder).glob(drafts):
-        path.unlink()
+        path.unlink(missing_ok=True)  # a worker of a killed run may publish it in its last moment
 
 
 def make(folder: Path) -> None:

@@ -6,6 +6,7 @@ complete) or a road ended with its training stopped; 2 wrong usage or recipe.
 """
 
 import os
+import re
 import sys
 from errno import EDQUOT, ENOSPC
 
@@ -15,6 +16,7 @@ from lcl_data.files import is_storage_fault
 from pipelines import data_commands, road_commands
 from schemas.errors import CheckpointError, LclError, RecipeError
 
+_RUST_SAYS = re.compile(r"\(os error (\d+)\)")
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -47,9 +49,15 @@ for command in (
     app.command(command.__name__.rstrip("_"))(command)
 
 
+def is_full_disk(error: Exception) -> bool:
+    """Whether there was no room left; libraries in Rust (polars, safetensors) say it in words alone."""
+    said = _RUST_SAYS.search(str(error))
+    return (int(said[1]) if said else getattr(error, "errno", None)) in (ENOSPC, EDQUOT)
+
+
 def explained(error: Exception) -> str:
     """An error in one line, with the remedy where the machine is at fault."""
-    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
+    if is_full_disk(error):
         return (
             f"the disk is full ({error}); free space and run the same command again: finished shards are kept"
         )
@@ -63,10 +71,10 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()
-    except (LclError, OSError) as error:
-        sys.stderr.write(f"lcl: {explained(error)}\n")
-        sys.exit(2 if isinstance(error, RecipeError | CheckpointError) else 1)
     except Exception as error:
+        if isinstance(error, LclError | OSError) or is_full_disk(error):
+            sys.stderr.write(f"lcl: {explained(error)}\n")
+            sys.exit(2 if isinstance(error, RecipeError | CheckpointError) else 1)
         if not is_storage_fault(error):
             raise
         sys.stderr.write(f"lcl: object storage: {error}; see docs/scale.md for credentials and endpoints\n")

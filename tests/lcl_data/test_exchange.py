@@ -70,6 +70,19 @@ def test_a_stopped_run_resumes_where_it_was(tmp_path):
     assert not folder.exists()
 
 
+def test_what_a_worker_that_was_given_up_has_made_meanwhile_is_taken(tmp_path):
+    folder, units = tmp_path / "x", UNITS[:5]
+
+    def overtaken(unit):
+        exchange(folder, units, words_of, count, 3, Engine())
+        return words_of(unit)
+
+    paths = exchange(folder, units, overtaken, count, 3, Engine())
+    fresh = exchange(tmp_path / "fresh", units, words_of, count, 3, Engine())
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in fresh]
+    assert not list(folder.rglob(".tmp-*"))
+
+
 def test_empty_questions(tmp_path):
     assert exchange(tmp_path / "none", [], words_of, count, 3, Engine()) == []
     paths = exchange(tmp_path / "empty", [Unit(0, "0", "")], words_of, count, 2, Engine())

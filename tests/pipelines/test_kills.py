@@ -15,6 +15,7 @@ import pytest
 
 from lcl_data.verify import verify
 from pipelines.corpus import Truth
+from tests.lcl_data.corpus import bytes_of
 from tests.pipelines.small import LCL, settings
 from tests.pipelines.test_road import STAGES, tree
 
@@ -99,24 +100,40 @@ cp -r "$disk" "$copy/whole"
 """
 
 
+def on_a_full_disk(size: int, command: list[str], disk: Path, copy: Path) -> None:
+    """Run a command twice, on a disk of this size and once that is larger; `copy` gets what it left."""
+    spaces = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+    if subprocess.run([*spaces, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine gives no mount namespace, so no disk can be made that is full")
+    disk.mkdir()
+    copy.mkdir()
+    script = ["sh", "-c", DISK, "sh", str(size), str(disk), str(copy)]
+    done = subprocess.run([*spaces, *script, *command], capture_output=True, text=True, check=False)
+    told = (copy / "first").read_text()
+    assert (copy / "code").read_text().strip() == "1", done.stderr
+    assert "the disk is full" in told and "run the same command again" in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_disk_that_fills_in_an_exchange_is_told(workers: str, calm: Path, tmp_path: Path) -> None:
+    disk, copy, fresh = tmp_path / "disk", tmp_path / "copy", tmp_path / "fresh"
+    dedupe = ["dedupe", str(calm / "documents")]
+    flags = ["-u", "exact_document", "-u", "near_document", "--workers", workers]
+    arguments = ([*dedupe, str(out), *flags] for out in (disk, fresh))
+    first, again = ([sys.executable, "-c", LCL, json.dumps(each)] for each in arguments)
+    on_a_full_disk(32_768, first, disk, copy)
+    assert list((copy / "full").glob("exchange/*/keys")) and not list((copy / "full").rglob(".tmp-*"))
+    subprocess.run(again, capture_output=True, check=True)
+    assert bytes_of(copy / "whole") == bytes_of(fresh)
+
+
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
 def test_a_full_disk_is_told_and_loses_nothing(
     share: float, shards: Path, calm: Path, tmp_path: Path
 ) -> None:
-    spaces = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
-    if subprocess.run([*spaces, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine gives no mount namespace, so no disk can be made that is full")
     disk, copy = tmp_path / "disk", tmp_path / "copy"
-    disk.mkdir()
-    copy.mkdir()
     size = sum(len(content) for content in tree(calm).values())
-    script = ["sh", "-c", DISK, "sh", str(int(size * share)), str(disk), str(copy)]
-    done = subprocess.run(
-        [*spaces, *script, *command(shards, disk)], capture_output=True, text=True, check=False
-    )
-    told = (copy / "first").read_text()
-    assert (copy / "code").read_text().strip() == "1", done.stderr
-    assert "the disk is full" in told and "run the same command again" in told and "Traceback" not in told
+    on_a_full_disk(int(size * share), command(shards, disk), disk, copy)
     finished = [path.parent for path in (copy / "full").glob("*/manifest.json")]
     assert finished and not any(problem for folder in finished for problem in verify(folder).problems)
     assert tree(copy / "whole") == tree(calm)
