@@ -46,6 +46,8 @@ from schemas.recipe import Settings
 # Documents whose pictures are in memory at once: 64 of at most 40 pictures of 30 kB are 75 MB.
 _BATCH_ROWS = 64
 
+Contents = dict[str, tuple[bytes, str]]  # by key: encoded bytes, and sha256 hex of them
+
 
 class Shard(Settings):
     """Settings of `lcl shard`."""
@@ -153,11 +155,25 @@ def write_shard(settings: Shard, images: Path, unit: Unit, draft: Draft) -> None
 def _rows(path: Path, images: Path, budget: Budget, tokenizer: Tokenizer, draft: Draft) -> Iterator[Row]:
     for documents in _documents(path):
         keys = {image.key for document in documents for image in document.images if image.key}
-        contents = {key: (content, _sha256(content)) for key, content in read_pictures(images, keys).items()}
+        contents: Contents = {
+            key: (content, _sha256(content)) for key, content in read_pictures(images, keys).items()
+        }
         for document in documents:
-            rows = sequences(document, contents, tokenizer, budget)
-            _count(document, set(contents), bool(rows), draft)
+            unchanged = _unchanged(document, contents)
+            rows = sequences(document, unchanged, tokenizer, budget)
+            _count(document, contents, unchanged, bool(rows), draft)
             yield from rows
+
+
+def _unchanged(document: Document, contents: Contents) -> Contents:
+    """The pictures of a document whose bytes are those that were attached: a key is a place in the store, and
+    after another list of URLs another picture lies there.
+    """
+    return {
+        image.key: contents[image.key]
+        for image in document.images
+        if image.key is not None and image.key in contents and image.sha256 in (None, contents[image.key][1])
+    }
 
 
 def _documents(path: Path) -> Iterator[list[Document]]:
@@ -166,10 +182,12 @@ def _documents(path: Path) -> Iterator[list[Document]]:
         for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):
             yield [from_row(row) for row in batch.to_pylist()]
     except pa.ArrowInvalid as error:
-        raise ShardError(f"{path}: damaged ({error}); run the stage that wrote it again") from error
+        raise ShardError(
+            f"{path}: damaged ({error}); delete it and run the stage that wrote it again"
+        ) from error
 
 
-def _count(document: Document, stored: set[str], is_kept: bool, draft: Draft) -> None:
+def _count(document: Document, stored: Contents, unchanged: Contents, is_kept: bool, draft: Draft) -> None:
     """Enter a document and its image references into the ledger."""
     documents, images = draft.count("documents"), draft.count("images")
     documents.read += 1
@@ -177,10 +195,11 @@ def _count(document: Document, stored: set[str], is_kept: bool, draft: Draft) ->
         if not isinstance(item, Image):
             continue
         images.read += 1
-        if item.key in stored:
+        if item.key in unchanged:
             images.kept += 1
-        else:
-            draft.reject("images", "image_missing", id=document.id, item=number, url=item.url)
+            continue
+        reason = "image_changed" if item.key in stored else "image_missing"
+        draft.reject("images", reason, id=document.id, item=number, url=item.url)
     if is_kept:
         documents.kept += 1
     else:

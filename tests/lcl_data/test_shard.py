@@ -1,4 +1,5 @@
 import gc
+import hashlib
 import io
 import json
 import random
@@ -23,9 +24,11 @@ from lcl_data.files import sha256
 from lcl_data.shard import Shard, shard
 from lcl_data.shards import Shards
 from lcl_data.tokenizer import train
+from lcl_data.verify import verify
+from schemas.documents import Document, Image, document_id
 from schemas.errors import ShardError
 from schemas.manifest import read_manifest
-from tests.lcl_data.sharding import make_corpus
+from tests.lcl_data.sharding import make_corpus, make_documents, make_store, picture
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +224,24 @@ def test_a_torn_document_shard_fails_alone(settings, tmp_path):
     manifest = shard(docs, store, tmp_path / "out", settings, Engine())
     assert list(manifest.failed) == ["00001.parquet"]
     assert len(Shards(tmp_path / "out").paths) == 2
+
+
+def test_a_picture_that_is_no_longer_the_one_attached_is_rejected(settings, tmp_path):
+    first, second = picture(1), picture(2)
+    keys = make_store(tmp_path / "store", [first, second])
+    attached = [Image("http://x/1", key=keys[0], sha256=sha256_of(first))]
+    attached.append(Image("http://x/2", key=keys[1], sha256=sha256_of(b"what lay there before")))
+    document = Document(document_id("made", "0", 0), "made", (attached[0], "a fox", attached[1]))
+    make_documents(tmp_path / "docs", [[document]])
+    manifest = shard(tmp_path / "docs", tmp_path / "store", tmp_path / "out", settings, Engine())
+    assert manifest.ledger.images.kept == 1 and manifest.ledger.images.rejected == {"image_changed": 1}
+    (row,) = Shards(tmp_path / "out")
+    assert [bytes(image) for image in row.images] == [first]
+    assert not verify(tmp_path / "out").problems
+
+
+def sha256_of(content):
+    return hashlib.sha256(content).hexdigest()
 
 
 def test_settings_that_hold_no_picture_are_refused():
