@@ -155,7 +155,7 @@ def _tried(file: _File, pixels: tuple[str, ...]) -> pl.DataFrame:
             files.reading(path), columns=["url", "status", "reason", *had, *_STAND_INS.values()]
         )
     except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
-        raise ShardError(f"{path}: torn ({error}); run `lcl download` again") from error
+        raise ShardError(f"{path}: torn ({error}); delete it and run `lcl download` again") from error
     failure = pl.when(pl.col("status") != SUCCESS).then(pl.coalesce("reason", "status"))
     known = table.select("url", failure.alias("failure"), *(_FACTS[name] for name in had))
     return _rows(known if file.pixels is None else known.hstack(_measured(file.pixels, pixels)), pixels)

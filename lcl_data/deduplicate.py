@@ -17,6 +17,7 @@ from lcl_data.dedupe import ExactRule, Kind, NearRule, Rule
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
 from lcl_data.exchange import answers_of, buckets_for
+from lcl_data.folders import keep_apart
 from lcl_data.frames import IMAGES, TEXTS, Frames, read_frames, sound_units
 from lcl_data.neighbours import Question, keys_of, neighbours
 from lcl_data.stage import DOCUMENTS_FROM, IMAGES_FROM, Stage, Unit, code_of, input_of, settings_of, values_in
@@ -75,6 +76,7 @@ def stage_of(
     docs: Path, out: Path, rules: Sequence[Rule], images: Path | None = None
 ) -> tuple[Stage, list[Unit]]:
     """The stage as `deduplicate` is about to fill it, and its units."""
+    keep_apart(out, docs)
     units, torn = sound_units(docs)
     settings = {"rules": [{key(rule): settings_of(rule)} for rule in rules]}
     stores = [input_of("images", images, IMAGES_FROM)] if images else []

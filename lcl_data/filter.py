@@ -12,6 +12,7 @@ from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
 from lcl_data.evidence import Evidence, Sources
 from lcl_data.filters import Cleaner, Filter
+from lcl_data.folders import keep_apart
 from lcl_data.foreign import accept
 from lcl_data.frames import Frames, read_frames, sound_units
 from lcl_data.scores import open_scores
@@ -65,6 +66,7 @@ def stage_of(
     docs: Path, out: Path, filters: Sequence[Filter], images: Path | None, sources: Sources
 ) -> tuple[Stage, list[Unit]]:
     """The stage as `filter_documents` is about to fill it by the evidence of `sources_of`; its units."""
+    keep_apart(out, docs)
     units, torn = sound_units(docs)
     stores = [input_of("images", images, IMAGES_FROM)] if images else []
     documents = input_of("documents", docs, DOCUMENTS_FROM)

@@ -39,6 +39,24 @@ def claim(out: Path, stage: str, leaves: Sequence[str] = (), proof: str = "") ->
         raise RecipeError(f"{out}: holds '{min(foreign)}', which is not of `{stage}`; name a new folder")
 
 
+def keep_apart(out: Path, read: Path) -> None:
+    """Refuse to fill the folder that is read: its manifest would go before the first shard is made.
+
+    Raises:
+        RecipeError: they are one.
+    """
+    if not is_outside(out, read) and not is_outside(read, out):
+        raise RecipeError(f"{out}: is the folder that is read; name another one to fill")
+
+
+def is_outside(inner: Path, outer: Path) -> bool:
+    """Whether a folder is neither another one nor anywhere below it."""
+    if files.is_remote(inner) != files.is_remote(outer):
+        return True
+    place = inner.resolve()
+    return outer.resolve() not in (place, *place.parents)
+
+
 def _is_one_of(name: str, leaves: Sequence[str]) -> bool:
     return any(name == leaf or fnmatchcase(name, leaf) for leaf in leaves)
 

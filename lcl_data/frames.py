@@ -214,7 +214,9 @@ def read_frames(unit: Unit, columns: Sequence[str] = ()) -> Iterator[Frames]:
             yield flatten(batch, (unit.number << 32) + row)
             row += batch.num_rows
     except (OSError, pa.ArrowInvalid) as error:
-        raise ShardError(f"{unit.payload}: torn ({error}); run the stage that wrote it again") from error
+        raise ShardError(
+            f"{unit.payload}: torn ({error}); delete it and run the stage that wrote it again"
+        ) from error
 
 
 def together(parts: Sequence[Frames]) -> Frames:

@@ -14,13 +14,14 @@ from lcl_data.archives import Packed
 from lcl_data.at_once import each
 from lcl_data.draft import DocumentWriter, Draft
 from lcl_data.engine import Engine
+from lcl_data.folders import is_outside
 from lcl_data.garbage import collected_rarely
 from lcl_data.rows import Part
 from lcl_data.sources import Files, Row, Source
 from lcl_data.stage import Stage, Unit, code_of, settings_of
 from schemas import members
 from schemas.documents import ROW_GROUP_ROWS, Document, to_table
-from schemas.errors import ShardError, SourceError
+from schemas.errors import RecipeError, ShardError, SourceError
 from schemas.manifest import Input, Manifest
 from schemas.recipe import Section, Settings
 
@@ -57,7 +58,7 @@ def ingest(src: Path, out: Path, settings: Ingest, engine: Engine) -> Manifest:
         The manifest; its `failed` names torn files.
 
     Raises:
-        RecipeError: nothing to read, an unknown format, or a folder in the way.
+        RecipeError: nothing to read, an unknown format, a folder in the way, or `out` lies in `src`.
     """
     source = settings.member()
     stage, units = stage_of(src, out, settings)
@@ -67,8 +68,16 @@ def ingest(src: Path, out: Path, settings: Ingest, engine: Engine) -> Manifest:
 
 
 def stage_of(src: Path, out: Path, settings: Ingest) -> tuple[Stage, list[Unit]]:
-    """The stage as `ingest` is about to fill it, and its units."""
+    """The stage as `ingest` is about to fill it, and its units.
+
+    Raises:
+        RecipeError: as `ingest` does.
+    """
     source = settings.member()
+    if src.is_dir() and not is_outside(out, src):
+        raise RecipeError(
+            f"{out}: lies in {src}, whose files are all read, so the next time these too; name one outside it"
+        )
     code = code_of([source])
     units = _fingerprinted(source.units(src), [each.digest for each in code])
     everything = files.digest([[unit.number, unit.name, unit.digest] for unit in units])

@@ -258,7 +258,7 @@ def open_documents(path: Path) -> pq.ParquetFile:
         file = pq.ParquetFile(files.reading(path), pre_buffer=False)
     except (OSError, ValueError) as error:
         raise ShardError(
-            f"{path}: not a whole Parquet file ({error}); run the stage that wrote it again"
+            f"{path}: not a whole Parquet file ({error}); delete it and run the stage that wrote it again"
         ) from error
     check(file.schema_arrow.metadata, DOCUMENTS, path)
     return file

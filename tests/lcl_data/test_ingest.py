@@ -196,6 +196,9 @@ def test_wrong_orders_are_told_before_work(tmp_path):
     (tmp_path / "taken" / "thesis.docx").write_text("mine")
     with pytest.raises(RecipeError, match=r"thesis\.docx"):
         ingest(src, tmp_path / "taken", MMC4, Engine())
+    for inside in (src, src / "out", src / "a" / ".." / "out"):
+        with pytest.raises(RecipeError, match="name one outside it"):
+            ingest(src, inside, MMC4, Engine())
     assert not (tmp_path / "out").exists()
 
 

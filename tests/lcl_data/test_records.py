@@ -100,9 +100,10 @@ def test_flipped_bytes_and_garbage_are_counted(tmp_path_factory, data):
     "content", [b"", b"hello\n", bytes(1000), gzip.compress(b"hello"), b"\x1f\x8b\x08", b"WARC"]
 )
 def test_a_file_that_is_no_archive_fails_alone(tmp_path, content):
-    (tmp_path / "a.warc.gz").write_bytes(content)
-    write(tmp_path / "b.warc.gz", ARCHIVE)
-    manifest = ingest(tmp_path, tmp_path / "out", Ingest(format="warc"), Engine())
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.warc.gz").write_bytes(content)
+    write(tmp_path / "in" / "b.warc.gz", ARCHIVE)
+    manifest = ingest(tmp_path / "in", tmp_path / "out", Ingest(format="warc"), Engine())
     assert list(manifest.failed) == ["a.warc.gz"] and "no WARC or ARC" in manifest.failed["a.warc.gz"]
     assert manifest.ledger.documents.kept == 2
 
