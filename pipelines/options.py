@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lcl_data.files import place
+from schemas.errors import RecipeError
 
 if TYPE_CHECKING:
     from lcl_data import engine as engines
@@ -43,7 +44,7 @@ Images = Annotated[
     Path | None,
     typer.Option("--images", parser=place, metavar="PATH", help="Image store: OUT of `lcl download`."),
 ]
-Workers = Annotated[int, typer.Option("--workers", "-w", help="Processes; 0 means one per core.")]
+Workers = Annotated[int, typer.Option("--workers", "-w", min=0, help="Processes; 0 means one per core.")]
 Engine = Annotated[
     Literal["local", "ray"],
     typer.Option(help="Where the work runs: processes of this machine, or tasks of a Ray cluster."),
@@ -135,10 +136,15 @@ def start(
 ) -> "tuple[Console, engines.Engine]":
     """The console and the engine that the options of a command ask for. Called before a command imports what
     it runs: workers import at the same time.
+
+    Raises:
+        RecipeError: an address of a cluster, and no engine that goes there.
     """
     from lcl_data import engine as engines
     from pipelines.console import Console
 
+    if ray_address and engine != "ray":
+        raise RecipeError(f"--ray-address {ray_address}: only --engine ray goes there; name both")
     console = Console(as_json)
     where = engines.Engine(workers, console.progress)
     if engine == "ray":

@@ -91,6 +91,8 @@ def lcl(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (("inspect", "."), "no stage folder"),
         (("tokenizer", "train", "docs", "out", "--vocab-size", "10"), "vocab_size: Input should be greater"),
         (("ingest", "mmc4", "src", "out", "--set", "source.foo=1"), "source.foo: no such setting"),
+        (("ingest", "mmc4", "src", "out", "--workers", "-1"), "--workers"),
+        (("ingest", "mmc4", "src", "out", "--ray-address", "head:6379"), "--engine ray"),
         (("filter", "docs", "out", "-u", "text_length: 5"), "text_length: {setting: value}"),
     ],
 )
