@@ -87,10 +87,14 @@ def load(name: str) -> Tokenizer:
     if name == CLIP:
         return _assemble(_clip_json(), clean_like_clip, joint="")
     try:
-        return _assemble(json.loads(files.place(name).read_bytes()), _unchanged, joint=" ")
-    except FileNotFoundError:
+        content = files.place(name).read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise RecipeError(f"tokenizer {name}: no such file; give `{CLIP}` or a tokenizer.json") from None
-    except (ValueError, KeyError, TypeError) as error:
+    try:
+        return _assemble(json.loads(content), _unchanged, joint=" ")
+    except RecipeError:
+        raise
+    except Exception as error:  # `tokenizers` knows no narrower one
         raise RecipeError(f"tokenizer {name}: not a tokenizer.json ({error})") from error
 
 

@@ -233,6 +233,14 @@ def test_a_wrong_path_or_file_is_told_by_name(tmp_path):
     other.write_bytes(gzip.compress(b"x"))
     with pytest.raises(RecipeError, match="not a tokenizer"):
         load(str(other))
-    other.write_text('{"model": {"vocab": {}}}')
-    with pytest.raises(RecipeError, match="not a tokenizer"):
-        load(str(other))
+    merges = '"merges": [["a", "b"]]'
+    for model in (
+        '{"vocab": {}}',
+        '{"type": "BPE", "vocab": {"a": 0}}',
+        f'{{"vocab": {{"a": 0}}, {merges}}}',
+    ):
+        other.write_text(f'{{"added_tokens": [], "model": {model}}}')
+        with pytest.raises(RecipeError, match="not a tokenizer"):
+            load(str(other))
+    with pytest.raises(RecipeError, match="no such file"):
+        load(str(tmp_path))
