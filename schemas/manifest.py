@@ -5,7 +5,7 @@ foreign ones; texts where it cuts them).
 """
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -114,13 +114,14 @@ class Manifest(BaseModel):
         """The content of manifest.json."""
         return self.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
 
-    @model_validator(mode="after")
-    def _known_version(self) -> Self:
-        if self.version > VERSION:
-            raise ValueError(
-                f"manifest of version {self.version}, this LCL reads up to {VERSION}; upgrade lcl"
-            )
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _known_version(cls, found: Any) -> Any:
+        """Asked before all else: of a newer one no field need be known."""
+        version = found.get("version") if isinstance(found, dict) else None
+        if isinstance(version, int) and version > VERSION:
+            raise ValueError(f"manifest of version {version}, this LCL reads up to {VERSION}; upgrade lcl")
+        return found
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -141,6 +142,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise ShardError(f"{folder}: the stage has not finished: run it again to complete it") from None
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "value_error":  # our own words
+            raise ShardError(f"{path}: {first['ctx']['error']}") from error
         where = ".".join(map(str, first["loc"])) or "content"
         raise ShardError(
             f"{path}: not a manifest of LCL ({where}: {first['msg']}); run the stage again"

@@ -59,6 +59,7 @@ def test_a_manifest_is_read_back(tmp_path):
             json.dumps(manifest().model_dump() | {"version": 2}),
             "version 2, this LCL reads up to 1; upgrade lcl",
         ),
+        (json.dumps({"version": 2, "surprise": 1}), "reads up to 1; upgrade lcl$"),
         (json.dumps(manifest().model_dump() | {"surprise": 1}), "surprise"),
     ],
 )
