@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -152,6 +153,17 @@ def make_store(folder: Path, corpus: int, are_read: bool) -> Path:
     return folder
 
 
+def evaluation_sets(work: Path) -> list[dict]:
+    """The rules that ask for sets: a thousand texts of the corpus, and 64 pictures."""
+    texts, pictures = work / "evaluation.jsonl", work / "evaluation"
+    texts.write_bytes(b"\n".join(orjson.dumps({"text": " ".join(words_of(97 * n))}) for n in range(1000)))
+    pictures.mkdir(exist_ok=True)
+    for number, pixels in enumerate(np.random.default_rng(SEED).integers(0, 255, (64, 8, 8, 3), np.uint8)):
+        Pixels.fromarray(pixels).resize((64, 64)).save(pictures / f"{number}.png")
+    by_hash = {"decontaminate_image": {"against": str(pictures), "likeness": 0}}
+    return [{"decontaminate_text": {"against": str(texts)}}, by_hash]
+
+
 def write_mmc4(corpus: int, files: int, folder: Path) -> Path:
     """The same documents as `files` zips of MMC4's layout: larger files, not more of them."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -223,8 +235,7 @@ def measured(name: str, work: Path, corpus: int) -> dict:
             peak = max(peak, resident(tree))
             time.sleep(0.05)
     assert process.returncode == 0, name
-    seconds = time.time() - start
-    used = cpu_s() - before
+    seconds, used = time.time() - start, cpu_s() - before
     return {"seconds": seconds, "cpu_s": used, "documents_per_cpu_s": corpus / used, "peak_gb": peak / 1e9}
 
 
@@ -236,19 +247,11 @@ def cpu_s() -> float:
 
 def resident(tree: psutil.Process) -> int:
     total = 0
-    for process in [tree, *children(tree)]:
-        try:
-            total += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
+    with suppress(psutil.NoSuchProcess):
+        for process in [tree, *tree.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
     return total
-
-
-def children(tree: psutil.Process) -> list[psutil.Process]:
-    try:
-        return tree.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
 
 
 def compare(work: Path, names: list[str], sizes: list[int]) -> dict:
@@ -259,10 +262,8 @@ def compare(work: Path, names: list[str], sizes: list[int]) -> dict:
             spent = f"{one['seconds']:7.1f} s {one['cpu_s']:7.1f} CPU-s"
             rate, peak = one["documents_per_cpu_s"], one["peak_gb"]
             print(f"{name:45s} {size:9,d} documents {spent} {rate:9,.0f}/CPU-s {peak:6.2f} GB", flush=True)
-        growth = {
-            part: found[name][sizes[-1]][part] / found[name][sizes[0]][part] for part in ("peak_gb", "cpu_s")
-        }
-        print(f"{name:45s} memory x {growth['peak_gb']:.2f}, CPU x {growth['cpu_s']:.1f}", flush=True)
+        memory, cpu = (found[name][sizes[-1]][of] / found[name][sizes[0]][of] for of in ("peak_gb", "cpu_s"))
+        print(f"{name:45s} memory x {memory:.2f}, CPU x {cpu:.1f}", flush=True)
     return found
 
 
@@ -270,9 +271,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="memory and time against the size of the corpus")
     parser.add_argument("--work", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument(
-        "--stages", type=int, default=10_000, help="documents of the smaller corpus of the road"
-    )
+    parser.add_argument("--stages", type=int, default=10_000, help="documents of the road's smaller corpus")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--ask", help=argparse.SUPPRESS)
     parser.add_argument("--corpus", type=int, help=argparse.SUPPRESS)
@@ -290,7 +289,7 @@ def main() -> None:
         for size in stages:
             write_mmc4(size, 2, work / f"mmc4_{size}")
         result = {"road": compare(work, list(ROAD), stages) if stages else {}}
-        questions = ["distinct_urls", "attach", *map(json.dumps, RULES)]
+        questions = ["distinct_urls", "attach", *map(json.dumps, [*RULES, *evaluation_sets(work)])]
         result["exchanges"] = compare(work, questions, options.sizes) if options.sizes else {}
     if options.json:
         options.json.write_text(json.dumps(result, indent=2))
