@@ -16,7 +16,8 @@ class DecontaminateText(ExactRule):
     """Documents, or text items, that share a run of `ngram` words with an evaluation set.
 
     13 words are the common choice (datatrove: 12). Words are compared in lower case, without punctuation,
-    across text items; a match is verified by a second hash of 64 bits. `remove: text` drops the items that a
+    across text items; of scripts without spaces (Chinese, Japanese, Thai) each character is one: ask for more
+    of them. A match is verified by a second hash of 64 bits. `remove: text` drops the items that a
     shared run touches. Texts of the set with fewer words are not looked for. Rows of JSON lines and Parquet
     give every string in them, or those of `fields`; a .txt is one text. `decisions/` names the row met.
     """

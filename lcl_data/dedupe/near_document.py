@@ -26,8 +26,9 @@ class NearDocument(NearRule):
     0.8 (FineWeb's 14 bands of 8: 56 % and 92 %). n-grams of 5 words are FineWeb's and OBELICS'; the threshold
     is Data-Juicer's (OmniCorpus has 0.8): a page of 250 words with 8 of them replaced has 0.72.
 
-    Words are compared in lower case, without punctuation, across text items; pictures are not compared. A
-    document of fewer than `ngram` words has no near copies: what is so short is no evidence.
+    Words are compared in lower case, without punctuation, across text items; of scripts without spaces each
+    character is one. Pictures are not compared. A document of fewer than `ngram` words has no near copies:
+    what is so short is no evidence.
     """
 
     compares: ClassVar[Literal["documents"]] = "documents"
