@@ -72,7 +72,7 @@ def _line(kind: type[BaseModel], place: str, error: dict[str, Any]) -> str:
         return f"{path}: {_told(error)}" if path else _told(error)
     known = _fields(kind, error["loc"][:-1])
     near = difflib.get_close_matches(str(error["loc"][-1]), known, n=3) or known
-    return f"{path}: no such setting; did you mean {', '.join(near)}?"
+    return f"{path}: no such setting; " + (f"did you mean {', '.join(near)}?" if near else "there are none")
 
 
 def _told(error: dict[str, Any]) -> str:

@@ -2,12 +2,18 @@
 
 import pytest
 
+from lcl_data.dedupe import Rule
 from lcl_data.sources import Source
 from lcl_data.sources.mmc4 import Mmc4
 from schemas import members
 from schemas.errors import RecipeError
 
 SOURCES = "lcl_data.sources"
+
+
+def test_a_setting_of_what_has_none_is_told_so():
+    with pytest.raises(RecipeError, match=r"^exact_document\.scope: no such setting; there are none$"):
+        members.build("lcl_data.dedupe", {"exact_document": {"scope": "corpus"}}, Rule)
 
 
 def test_every_source_is_found_by_its_name_and_knows_it():
