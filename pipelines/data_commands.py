@@ -98,7 +98,8 @@ def dedupe(
     as_json: options.Json = False,
 ) -> None:
     """Drop copies over the whole corpus, rule by rule; every decision is written down as a table. --images
-    is read by rules that compare pixels.
+    is read by rules that compare pixels; bytes and hashes of pictures must be attached before (lcl filter
+    --images), or nothing is compared, which is said.
 
     Example: lcl dedupe work/filtered work/deduplicated -u exact_document -u 'same_url: {keep: last}'
     """

@@ -1,5 +1,8 @@
 """Pages of one host with one set of pictures."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from lcl_data.dedupe.image_set import ImageSet
@@ -49,6 +52,23 @@ def test_which_one_stays(tmp_path, keep, left):
     docs = write_documents(tmp_path / "in", made)
     deduplicate(docs, tmp_path / "out", [ImageSet(keep=keep)], Engine())
     assert [each.id for each in read_documents(tmp_path / "out")] == [document(n).id for n in left]
+
+
+@pytest.mark.parametrize(("rule", "left"), [
+    (ImageSet(), 0), (ImageSet(keep="first"), 2), (ImageSet(dates=()), 2), (ImageSet(dates=("seen.at",)), 1),
+])  # fmt: skip
+def test_the_latest_crawl_stays_wherever_it_is_read(tmp_path, rule, left):
+    metas = [
+        {"general_metadata": {"warc_filename": "CC-MAIN-20210301000000-20210301030000.warc.gz"}},
+        {"date": "2020-05-25T22:39:29Z", "seen": {"at": "2024-01-01"}},
+        {},
+    ]
+    made = [
+        replace(document(n, A, url=f"http://s/{n}"), meta=json.dumps(meta)) for n, meta in enumerate(metas)
+    ]
+    docs = write_documents(tmp_path / "in", [[each] for each in made])
+    deduplicate(docs, tmp_path / "out", [rule], Engine())
+    assert [each.id for each in read_documents(tmp_path / "out")] == [made[left].id]
 
 
 def test_bytes_or_urls(tmp_path):
