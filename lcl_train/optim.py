@@ -5,10 +5,10 @@ Being pure, the rate needs no state in a checkpoint, and a run can be continued 
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from schemas.recipe import Settings
@@ -39,6 +39,17 @@ class OptimizerSettings(Settings):
     )
     warmup_steps: int = Field(2000, ge=0, description="linear from 0, but never more than a tenth of the run")
     decay_share: float = Field(0.2, ge=0, le=1, description="of the steps, at the end of a wsd schedule")
+
+    @model_validator(mode="after")
+    def _nothing_is_set_in_vain(self) -> Self:
+        idle = {"momentum": ("name", "adamw"), "decay_share": ("schedule", "cosine")}
+        for setting, (other, value) in idle.items():
+            is_set = getattr(self, setting) != type(self).model_fields[setting].default
+            if is_set and getattr(self, other) == value:
+                raise ValueError(
+                    f"optimizer.{setting}: nothing comes of it with {other}={value}; leave it out"
+                )
+        return self
 
 
 def learning_rate(step: int, steps: int, settings: OptimizerSettings) -> float:

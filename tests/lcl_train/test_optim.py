@@ -60,7 +60,10 @@ def test_every_rate_lies_between_nothing_and_the_peak_and_only_falls_after_the_w
     schedule, steps, warmup_steps, decay_share
 ):
     settings = OptimizerSettings(
-        lr=0.5, warmup_steps=warmup_steps, schedule=schedule, decay_share=decay_share
+        lr=0.5,
+        warmup_steps=warmup_steps,
+        schedule=schedule,
+        decay_share=decay_share if schedule == "wsd" else 0.2,
     )
     rates = [learning_rate(step, steps, settings) for step in range(steps)]
     warmup = min(warmup_steps, steps // 10)

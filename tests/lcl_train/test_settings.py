@@ -41,6 +41,8 @@ def test_model_sizes_are_the_presets_but_for_what_is_given():
         ({"model": {"vision": {"heads": 0}}}, r"model\.vision\.heads: Input should be greater than 0"),
         ({"model": {"vision": {"visual_tokens": -4}}}, r"visual_tokens: Input should be greater than 0"),
         ({"model": {"language": {"vocab_size": 9}}}, r"vocab_size: the shards decide it; leave it out"),
+        ({"optimizer": {"momentum": 0.9}}, r"momentum: nothing comes of it with name=adamw; leave it out"),
+        ({"optimizer": {"schedule": "cosine", "decay_share": 0.5}}, r"decay_share: nothing comes of it with"),
         ({"optimizer": {"betas": [1.5, 0.9]}}, r"optimizer\.betas\.0: Input should be less than 1"),
         ({"epochs": float("inf")}, "epochs: Input should be a finite number"),
         ({"weights": [1, float("nan")]}, r"weights\.1: Input should be a finite number"),
