@@ -113,6 +113,10 @@ class Shards:
     def __iter__(self) -> Iterator[Sequence]:
         yield from (self[row] for row in range(len(self)))
 
+    def path_of(self, row: int) -> Path:
+        """The file that row `row` lies in."""
+        return self.paths[int(np.searchsorted(self.starts, row, side="right")) - 1]
+
     def file(self, number: int) -> File:
         """The file at `paths[number]`, opened if it is not open.
 

@@ -65,8 +65,9 @@ class Plan(NamedTuple):
 
 
 class _Picture(NamedTuple):
-    """A picture of a document, drawn in an epoch."""
+    """A picture of a document, which is a row of the shards, drawn in an epoch."""
 
+    row: int
     document: Sequence
     epoch: int
     image: int
@@ -169,7 +170,7 @@ class Renderer:
                 images = part.pictures.tolist()
                 keys = [document.image_keys[image] for image in images]
                 placed[-1].append(Placed(part, keys, document.id, document.source))
-                pictures[-1] += [_Picture(document, piece.epoch, image) for image in images]
+                pictures[-1] += [_Picture(piece.row, document, piece.epoch, image) for image in images]
         shape = sum(map(len, pictures)), 3, self.fitting.image_size, self.fitting.image_size
         pixels = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
         return _Laid(placed, pixels, pictures)
@@ -183,11 +184,12 @@ class Renderer:
         for square, picture in zip(room, pictures, strict=True):
             square.copy_(self._square(*picture))
 
-    def _square(self, document: Sequence, epoch: int, image: int) -> Tensor:
+    def _square(self, row: int, document: Sequence, epoch: int, image: int) -> Tensor:
         try:
             picture = decode(document.images[image])
         except OSError as error:
             raise ShardError(
-                f"document {document.id}, image {image}: {error}; run lcl verify on the shards"
+                f"{self.shards.path_of(row)}: document {document.id}, image {image}: {error}; run "
+                "`lcl verify` on the shards"
             ) from error
         return random_crop(picture, self.fitting.image_size, self.fitting.seed, epoch, document.id, image)

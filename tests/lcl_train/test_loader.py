@@ -222,7 +222,7 @@ def test_an_unreadable_picture_is_named(tmp_path):
     documents = [tiny.document(number) for number in range(6)]
     documents[2]["images"] = [documents[2]["images"][0][:200]]
     shards = Shards(tiny.write_shards(tmp_path, documents))
-    with pytest.raises(ShardError, match=f"document {2:032x}, image 0"):
+    with pytest.raises(ShardError, match=rf"00000\.arrow: document {2:032x}, image 0: no usable picture"):
         take(Loader(shards, FITTING, 1), 8)
 
 
