@@ -19,7 +19,7 @@ from lcl_data.carriers import Carrier
 from lcl_data.delimited import Header
 from lcl_data.links import absolute
 from lcl_data.rows import Fields, Found, Part, parquet_count, parquet_rows
-from lcl_data.sources import Row, Source, dump, find, name_of, numbered, rest, row
+from lcl_data.sources import Row, Source, dump, find, name_of, numbered, row
 from lcl_data.stage import Unit
 from schemas.documents import Document, Image, document_id
 from schemas.errors import ShardError, SourceError
@@ -197,9 +197,13 @@ def _sized(fields: Mapping[str, Any], sizes: Mapping[str, str]) -> tuple[dict[st
 
     A table of text holds digits, and one in which a size may be missing (pandas) holds 640.0.
     """
-    known, _ = slots.columns({column: _whole(fields[column]) for column in sizes.values()}, sizes)
-    used = frozenset(sizes[name] for name in known)
-    return known, rest(dict(fields), used)
+    known, meta = {}, dict(fields)
+    for name, column in sizes.items():
+        value = _whole(fields[column])
+        if slots.fits(name, value):
+            known[name] = value
+            del meta[column]
+    return known, meta
 
 
 def _whole(value: Any) -> Any:

@@ -117,9 +117,9 @@ def columns(fact: Mapping[str, Any], wanted: Mapping[str, str]) -> tuple[dict[st
         fact: upstream's.
         wanted: upstream's name of each column of `Image`: alt, width, height, nbytes, format.
     """
-    fits = {name: fact[key] for name, key in wanted.items() if _fits(name, fact.get(key))}
-    used = {wanted[name] for name in fits}
-    return fits, {key: value for key, value in fact.items() if key not in used}
+    known = {name: fact[key] for name, key in wanted.items() if fits(name, fact.get(key))}
+    used = {wanted[name] for name in known}
+    return known, {key: value for key, value in fact.items() if key not in used}
 
 
 def linked(raw: str, page: str | None, fact: Mapping[str, Any], wanted: Mapping[str, str]) -> Image:
@@ -180,7 +180,7 @@ def _says(value: Any) -> bool:
     return any(one is not None for one in value.values()) if isinstance(value, dict) else value is not None
 
 
-def _fits(name: str, value: Any) -> bool:
+def fits(name: str, value: Any) -> bool:
     """Whether a column holds the value; what does not fit stays in meta."""
     if name in _LARGEST:
         return type(value) is int and 0 <= value < _LARGEST[name]
