@@ -232,8 +232,8 @@ class _Pool:
         settings = self._settings
         if isinstance(job.target, Carrier):
             return await asyncio.to_thread(_carried, job.target, settings.max_bytes)
-        if job.hops > settings.max_redirects:
-            return Answer(reason="too_many_redirects", detail=f"{job.hops}, the last to {job.target}")
+        if job.hops > (most := settings.max_redirects):
+            return Answer(reason="too_many_redirects", detail=f"more than {most}, the last to {job.target}")
         began = monotonic()
         try:
             async with asyncio.timeout(job.left_s):
