@@ -34,6 +34,8 @@ _BUCKET_ROWS = 2_000_000
 _GROUP_UNITS = 16
 _GROUPS_WANTED = 64
 _PART_BYTES = 128 << 20  # of a group's rows that are held before they are written
+# Of a row group of answers: every shard reads one of every bucket, in 1.5 to 2.7 ms; of 100,000 rows in 6.
+_ANSWER_ROWS = 10_000
 _KEYS, _ANSWERS, _EMPTY = "keys", "answers", "empty.parquet"
 
 
@@ -200,6 +202,6 @@ def _write_answer(folder: Path, reduce: Reduce, groups: int, bucket: int) -> Non
     answer = reduce(rows)
     path = folder / _ANSWERS / f"{bucket:05d}.parquet"
     answer.sort(answer.columns).write_parquet(
-        files.temporary(path), compression="zstd", row_group_size=100_000, statistics=True
+        files.temporary(path), compression="zstd", row_group_size=_ANSWER_ROWS, statistics=True
     )
     files.publish(path)
