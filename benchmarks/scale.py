@@ -37,7 +37,7 @@ from schemas.documents import Document, Image, document_id, to_table
 from schemas.images import IMAGES, SUCCESS
 
 SEED, WORKERS, PER_STORE_SHARD = 0, 2, 10_000
-RULES = [
+RULES = [  # the first four are the road's
     "exact_document",
     "same_url",
     {"same_image_bytes": {"scope": "corpus"}},
@@ -221,7 +221,7 @@ def ask(name: str, work: Path, corpus: int) -> None:
         from lcl_data.deduplicate import deduplicate
         from pipelines.recipes import members
 
-        asked = RULES if name == "dedupe" else [json.loads(name)]
+        asked = RULES[:4] if name == "dedupe" else [json.loads(name)]
         deduplicate(docs, out, members("lcl_data.dedupe", asked, Rule), engine)
 
 
