@@ -72,9 +72,15 @@ def show(found: dict[str, dict[str, Any]], console: Console) -> None:
     run, measured = found["run"], found["time"]["measured_rows"]
     rows = [(label, _shown(found[section][name], form)) for section, name, label, form in _LINES]
     console.table(f"plan: {run['preset']} on {run['device']}, {run['dtype']}", ("", ""), rows)
-    if found["rows"]["fill"] < _FULL:
+    fill, image_fill = found["rows"]["fill"], found["rows"]["image_fill"]
+    if fill < _FULL and image_fill >= _FULL:
         console.say(
-            f"rows are {found['rows']['fill']:.0%} full: more documents fit together into longer rows, with "
+            f"rows are {fill:.0%} full, but may hold no more pictures: raise pack.row_images, or take "
+            "shorter rows, with pack.row_tokens (docs/training.md)"
+        )
+    elif fill < _FULL:
+        console.say(
+            f"rows are {fill:.0%} full: more documents fit together into longer rows, with "
             "pack.part_tokens and a higher pack.row_images (docs/training.md)"
         )
     if found["time"]["step_s"] is None:

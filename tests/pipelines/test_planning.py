@@ -24,6 +24,12 @@ def test_the_command_prints_one_object_and_writes_nothing(tmp_path, capsys):
     assert found["run"] == {"preset": "nano", "device": "cpu", "dtype": "float32"}
     assert not (tmp_path / "run").exists()
     assert "parameters" in told.stderr and "n/a" in told.stderr
-    for fill in (0.9, 0.99):
-        show({**found, "rows": {**found["rows"], "fill": fill}}, Console(as_json=False))
-        assert ("rows are 90% full" in capsys.readouterr().err) == (fill == 0.9)
+    for fill, image_fill, remedy in (
+        (0.9, 0.5, "more documents fit together into longer rows"),
+        (0.4, 1.0, "may hold no more pictures: raise pack.row_images"),
+        (0.99, 0.5, None),
+    ):
+        rows = {**found["rows"], "fill": fill, "image_fill": image_fill}
+        show({**found, "rows": rows}, Console(as_json=False))
+        told = capsys.readouterr().err
+        assert ("rows are" in told) == (remedy is not None) and (remedy or "") in " ".join(told.split())
