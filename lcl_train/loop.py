@@ -32,7 +32,7 @@ def train(
     console: Console | None = None,
     begin: Callable[[], object] | None = None,
 ) -> dict[str, Any]:
-    """Pre-train a vision encoder; SIGTERM saves and returns. Under torchrun every rank calls it.
+    """Pre-train a vision encoder; SIGTERM or Ctrl-C saves and returns. Under torchrun every rank calls it.
 
     Args:
         shards: folder or folders of training shards.
@@ -60,7 +60,7 @@ def train(
         if begin is not None and parallel.is_main():
             begin()
         report = Report(out, settings, run.meter, (run.step, run.steps), console)
-        with report, _sigterm() as stop:
+        with report, _asked_to_stop() as stop:
             report.say(run.describe())
             if run.changes:
                 report.say(f"goes on under other settings: {'; '.join(run.changes)}")
@@ -115,18 +115,29 @@ def _walk(run: Run, report: Report, stop: threading.Event) -> None:
     if run.step > saved_step or run.step == 0:
         run.save()
     if is_stopped and run.step < run.steps:
-        report.say(f"SIGTERM: saved at step {run.step}; the same command goes on from there")
+        report.say(f"stopped and saved at step {run.step}; the same command goes on from there")
 
 
 @contextmanager
-def _sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, where signals can be caught: in the main thread."""
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGTERM or Ctrl-C sets, where signals can be caught: in the main thread.
+
+    Ctrl-C once more interrupts at once, as ever.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def stop(*_: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield event
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,7 +1,7 @@
 """The `lcl` command: each command parses, calls one function and shows what it returned.
 
 Everything heavy is imported inside the command that needs it, so that `lcl --help` answers at once.
-Exit codes: 0 done, or a training stopped by SIGTERM and saved; 1 not whole: shards failed (named; the rest is
+Exit codes: 0 done, or a training that was stopped and saved; 1 not whole: shards failed (named; the rest is
 complete) or a road ended with its training stopped; 2 wrong usage or recipe.
 """
 

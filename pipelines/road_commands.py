@@ -21,7 +21,7 @@ def train(
     """Pre-train a vision encoder on shards. Killed, the same command resumes at the last checkpoint.
 
     --plan leaves OUT alone: it shows what the run would take in parameters, memory and time on this device.
-    SIGTERM saves and ends in good order (exit code 0; is_finished in the JSON tells).
+    SIGTERM or Ctrl-C saves and ends in good order (exit code 0; is_finished in the JSON tells).
 
     Example: lcl train work/shards work/run --preset nano --set steps=500 --set optimizer.lr=1e-3
     Three documents of A to one of B: lcl train A B work/run --set weights=[3,1]

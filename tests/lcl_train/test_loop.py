@@ -76,20 +76,21 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(shards, tmp_path):
     assert (tmp_path / final).read_bytes() == (undisturbed / final).read_bytes()
 
 
-def test_sigterm_saves_and_returns(shards, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_sigterm_and_ctrl_c_save_and_return(shards, tmp_path, number):
     def terminate():
         wait_for_lines(tmp_path / "metrics.jsonl", 7)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     killer = threading.Thread(target=terminate)
     killer.start()
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
     summary = train(shards, tmp_path, tiny.settings(steps=100_000, save_every_steps=100_000), "auto", QUIET)
     killer.join()
     assert not summary["is_finished"]
     assert summary["step"] >= 7
     assert checkpoint.read_state(checkpoint.locate(tmp_path)).step == summary["step"]
-    assert signal.getsignal(signal.SIGTERM) is handler
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
 
 
 def test_a_few_documents_are_learnt_by_heart(tmp_path):

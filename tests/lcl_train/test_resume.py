@@ -137,7 +137,7 @@ def test_torchrun_killed_and_stopped_is_an_undisturbed_run(shards, tmp_path):
     os.kill(stopped.ranks()[1], signal.SIGTERM)
     code, (summary,) = stopped.end()
     assert (code, summary["is_finished"]) == (0, False)
-    assert stopped.heard.count(f"SIGTERM: saved at step {summary['step']}; the same command goes on") == 1
+    assert stopped.heard.count(f"stopped and saved at step {summary['step']}; the same command goes on") == 1
 
     code, (summary,) = Torchrun(shards, out).end()
     assert (code, summary["step"], summary["is_finished"]) == (0, 120, True)
