@@ -243,17 +243,8 @@ def dumps(script: Path, corpus: Path, seed: int, work: Path) -> Iterator[Dump]:
     """The dumps that a seed makes, ingested."""
     sources = work / f"sources-{seed}"
     if not (sources / "truth.json").exists():
-        command = [
-            sys.executable,
-            script,
-            corpus,
-            sources,
-            "--faults",
-            "--seed",
-            str(seed),
-            "--base-url",
-            BASE,
-        ]
+        options = ["--faults", "--seed", str(seed), "--base-url", BASE]
+        command = [sys.executable, script, corpus, sources, *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     truth = json.loads((sources / "truth.json").read_text())
     for format, folder in FORMATS.items():

@@ -104,11 +104,8 @@ def tables(items):
 
 
 def wiki(items):
-    toc = (
-        "<div id=toc class=toc><ul>"
-        + "".join(f"<li><a href=#s{i}>Section {i}</a></li>" for i in range(9))
-        + "</ul></div>"
-    )
+    entries = "".join(f"<li><a href=#s{i}>Section {i}</a></li>" for i in range(9))
+    toc = f"<div id=toc class=toc><ul>{entries}</ul></div>"
     edit = "<span class=mw-editsection>[<a href=/e>edit</a>]</span>"
     image = partial(figure, attributes='class=mw-file-element src="{0}" srcset="{0} 2x" width=220 height=150')
     return f"""<div id=mw-page-base class=noprint></div><div id=content class=mw-body role=main>
