@@ -171,11 +171,14 @@ def _is_right(dump: Dump, id: str, kept: str, copies: set[Pair], overlaps: set[P
 
 
 def evaluation_texts(dump: Dump) -> Iterator[Row]:
-    """Runs of words out of 50 documents as an evaluation set: who holds 13 words of one in a row?"""
+    """Runs of words out of at most 50 documents as an evaluation set: who holds 13 words of one in a row?"""
     rng = random.Random(dump.seed)
     texts = {id: WORD.findall(" ".join(words).lower()) for id, words in dump.texts.items()}
-    chosen = rng.sample(sorted(id for id, words in texts.items() if len(words) > 200), 50)
+    long = sorted(id for id, words in texts.items() if len(words) > 200)
+    chosen = rng.sample(long, min(50, len(long)))
     held = [texts[id][at : at + 30] for id in chosen for at in [rng.randrange(150)]]
+    if not held:
+        return
     path = dump.work / "held.jsonl"
     path.write_text("\n".join(json.dumps(" ".join(run)) for run in held))
     runs = {run for words in held for run in _runs(words)}
