@@ -45,7 +45,7 @@ RULES = [  # the first four are the road's
     "paragraph",
     "boilerplate_image",
     "image_set",
-    {"near_image": {"scope": "corpus", "likeness": 0}},
+    {"near_image": {"scope": "corpus", "likeness": 0, "distance": 5}},
 ]
 ROAD = ("ingest", "filter", "dedupe", "shard")
 
